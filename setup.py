@@ -1,0 +1,15 @@
+"""Packages `pipeline`, `components` and `serving`; Beam workers get it by `--setup_file`.
+
+The metadata lives in pyproject.toml.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=find_packages(include=["pipeline*", "components*", "serving*"]),
+    package_data={
+        "pipeline": ["presets/*.yaml"],
+        "components": ["**/*.pbtxt", "**/*.j2", "**/*.css", "**/*.js"],
+        "serving": ["**/*.html", "**/*.css", "**/*.js", "**/*.proto", "**/*.yaml", "**/*.txt"],
+    },
+)
