@@ -1,0 +1,286 @@
+"""The one settings object: typed, validated, frozen.
+
+A preset (pipeline/presets/NAME.yaml) is read, `--set section.field=value`
+overrides are laid over it, and `Settings` checks the result. Nothing else in
+the project reads a setting from anywhere: a component is handed the section it
+needs.
+"""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from pipeline.errors import UsageError
+
+PRESETS = pathlib.Path(__file__).parent / "presets"
+DEFAULT_PRESET = "default"
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+def _check_noise(expression: str) -> str:
+    """Refuses what is not even a noise expression; components.noise knows the names."""
+    try:
+        node = ast.parse(expression, mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(
+            f"{expression!r} is not a noise: write name(parameter=value), for example "
+            "salt_pepper(rate=0.1), joined by + to apply one after the other"
+        ) from error
+    if not isinstance(node, (ast.Call, ast.BinOp, ast.Name)):
+        raise ValueError(f"{expression!r} is not a noise: write name(parameter=value)")
+    return expression
+
+
+NoiseExpression = Annotated[str, pydantic.AfterValidator(_check_noise)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ImageSettings(_Section):
+    """Shape of one image. A CSV row holds height * width * channels pixels, in that order."""
+
+    height: int = Field(28, ge=1, le=1024)
+    width: int = Field(28, ge=1, le=1024)
+    channels: Literal[1, 3] = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.height, self.width, self.channels
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixel values in a row."""
+        return self.height * self.width * self.channels
+
+
+class DataSettings(_Section):
+    """What the CSVs hold and how much of them may be bad."""
+
+    classes: tuple[str, ...] = FASHION_MNIST_CLASSES
+    """Names of the labels 0, 1, ...; a row with another label is bad."""
+    validation_fraction: float = Field(1 / 12, gt=0, lt=1)
+    """Share of `train` kept for validation, chosen by a hash of the row."""
+    max_bad_rows: float = Field(0.001, ge=0, le=1)
+    """Share of rows that may be set aside before the run stops."""
+    schema_file: pathlib.Path | None = None
+    """A TFDV schema (.pbtxt) in place of the one made from `image` and `classes`."""
+    max_drift: float = Field(0.1, ge=0, le=1)
+    """Largest Jensen-Shannon divergence of `image`, and L-infinity distance of `label`,
+    between train and test and between this run's train split and the last run's."""
+
+
+class NoiseSettings(_Section):
+    """Which noise is trained on and which is measured. See `denoise noises`."""
+
+    training: NoiseExpression = (
+        "mixture(salt_pepper(rate=0.1), gaussian(sd=0.5), gaussian(sd=0.2) + salt_pepper(rate=0.05))"
+    )
+    evaluation: tuple[NoiseExpression, ...] = Field(
+        (
+            "salt_pepper(rate=0.1)",
+            "gaussian(sd=0.5)",
+            "gaussian(sd=0.2) + salt_pepper(rate=0.05)",
+        ),
+        min_length=1,
+    )
+    seed: int = Field(20171, ge=0, lt=2**31)
+    """Seed of the evaluation noise, which is fixed per image."""
+
+
+class ModelSettings(_Section):
+    """Which architecture of `denoise models`, with which arguments."""
+
+    name: str = "unet"
+    arguments: dict[str, Any] = {}
+
+
+class TrainingSettings(_Section):
+    """How the model is trained."""
+
+    epochs: int = Field(8, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(6e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_fraction: float = Field(0.03, ge=0, lt=1)
+    clip_norm: float | None = Field(1.0, gt=0)
+    loss: Literal["log_mse", "mse", "mae", "binary_crossentropy"] = "log_mse"
+    noise: Literal["fresh", "fixed"] = "fresh"
+    """`fresh`: drawn for every batch on the device; `fixed`: what Transform made."""
+    early_stopping_patience: int | None = Field(None, ge=1)
+    """Epochs without a better validation loss before training stops; None: never."""
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    """`auto`: mixed_bfloat16 on a GPU and on CPUs with avx512_bf16 or amx_bf16."""
+    jit_compile: Literal["auto", "on", "off"] = "auto"
+    """XLA. `auto`: on with a GPU; it is 2 to 3 times slower on a CPU."""
+    strategy: Literal["auto", "default", "mirrored", "multi_worker"] = "auto"
+    """tf.distribute strategy. `auto`: mirrored with two or more GPUs."""
+    steps_per_execution: int = Field(16, ge=1)
+    cache: Literal["auto", "memory", "disk"] = "auto"
+    """Where decoded training images live. `auto`: in memory while they fit in a quarter of it."""
+    warm_start: bool = False
+    """Start from the weights of the pushed model."""
+
+
+class Thresholds(_Section):
+    """Bounds one noise's mean metrics must keep. None: not checked."""
+
+    psnr: float | None = None
+    """Least mean per-image PSNR, in dB."""
+    ssim: float | None = None
+    """Least mean SSIM."""
+    mse: float | None = None
+    """Largest mean squared error, for pixels in [0, 1]."""
+    mae: float | None = None
+    """Largest mean absolute error, for pixels in [0, 1]."""
+
+
+class EvaluationSettings(_Section):
+    """What a model must reach to be blessed."""
+
+    thresholds: dict[NoiseExpression, Thresholds] = {}
+    """By the noise's expression in noise.evaluation; `*` holds for their mean."""
+    min_gain: float = Field(0.0)
+    """Least gain in mean PSNR over the noisy input, in dB, for every noise."""
+    max_regression: float = Field(0.2, ge=0)
+    """Largest loss of overall mean PSNR against the last blessed model, in dB."""
+    batch_size: int = Field(256, ge=1)
+
+
+class ServingSettings(_Section):
+    """The servable and the check before it is pushed."""
+
+    check_examples: int = Field(64, ge=1)
+    tolerance: float = Field(1e-5, gt=0)
+    """Largest difference of an output in [0, 1] from the trainer's."""
+    keep_versions: int | None = Field(None, ge=1)
+    """Versions kept in the serving folder; None: all."""
+
+
+class BeamSettings(_Section):
+    """The Beam runner of every Beam step (docs/scaling.md)."""
+
+    runner: str = "FnApiRunner"
+    args: tuple[str, ...] = ()
+
+    @property
+    def pipeline_args(self) -> list[str]:
+        """The flags Beam parses its PipelineOptions from."""
+        return [f"--runner={self.runner}", *self.args]
+
+
+class Settings(_Section):
+    """Everything that decides what a run computes."""
+
+    preset: str = DEFAULT_PRESET
+    description: str = ""
+    seed: int = Field(1, ge=0, lt=2**31)
+    image: ImageSettings = ImageSettings()
+    data: DataSettings = DataSettings()
+    noise: NoiseSettings = NoiseSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    serving: ServingSettings = ServingSettings()
+    beam: BeamSettings = BeamSettings()
+
+    @pydantic.model_validator(mode="after")
+    def _thresholds_are_measured(self) -> Settings:
+        unknown = set(self.evaluation.thresholds) - {*self.noise.evaluation, "*"}
+        if unknown:
+            raise ValueError(
+                f"evaluation.thresholds names {sorted(unknown)}, which noise.evaluation does not "
+                f"measure; it has {list(self.noise.evaluation)}"
+            )
+        return self
+
+
+def preset_names() -> list[str]:
+    """Names `--preset` takes."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load(preset: str = DEFAULT_PRESET, overrides: Iterable[str] = ()) -> Settings:
+    """Reads a preset and lays overrides over it.
+
+    Args:
+      preset: A name in pipeline/presets, or the path of a YAML file.
+      overrides: `section.field=value`, the value in YAML: `training.epochs=3`.
+
+    Raises:
+      UsageError: no such preset, or a value that is not what its field expects.
+    """
+    path = PRESETS / f"{preset}.yaml"
+    if not path.exists():
+        path = pathlib.Path(preset)
+        if path.suffix not in (".yaml", ".yml") or not path.is_file():
+            raise UsageError(
+                f"--preset {preset}: there is no such preset. "
+                f"Take one of {', '.join(preset_names())}, or the path of a .yaml file."
+            )
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"--preset {path}: not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"--preset {path}: expected sections and fields, found {values!r}.")
+    values.setdefault("preset", path.stem)
+    for override in overrides:
+        _lay_over(values, override)
+    return validate(values, source=str(path))
+
+
+def _lay_over(values: dict[str, Any], override: str) -> None:
+    field, equals, text = override.partition("=")
+    if not equals or not field:
+        raise UsageError(
+            f"--set {override}: expected section.field=value, for example training.epochs=3."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {override}: the value is not YAML: {error}") from error
+    *sections, name = field.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {override}: {section!r} is a value, not a section.")
+    values[name] = value
+
+
+def validate(values: dict[str, Any], source: str) -> Settings:
+    """Checks plain values, such as those of a YAML file or an earlier `model_dump`.
+
+    Raises:
+      UsageError: names each wrong field, what it expects and what it was given.
+    """
+    try:
+        return Settings.model_validate(values)
+    except pydantic.ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+            + ("" if isinstance(problem["input"], dict) else f" (was {problem['input']!r})")
+            for problem in error.errors()
+        ]
+        raise UsageError("\n".join([f"{source} with the overrides given:", *lines])) from error

@@ -1,0 +1,52 @@
+"""Every error this project raises on purpose.
+
+DenoiseError
+├── UsageError            exit status 2: a flag, setting or preset is wrong
+├── DataError             a file or row of the data is wrong, or there is no data
+│   └── AnomalyError      the data is readable but TFDV found it is not what the schema says
+├── ModelError            a model, its signatures or its SavedModel is not what was expected
+├── WorkspaceError        the workspace is in use, or holds what it should not
+└── RunError              a step of the pipeline failed
+    └── NotBlessedError   the pipeline ran, but the model missed a threshold and was not pushed
+
+A message names the file, row, field or flag, what was expected, and what to do.
+The serving client has a tree of its own (serving/client), since it is installed alone.
+"""
+
+from __future__ import annotations
+
+
+class DenoiseError(Exception):
+    """Base of every error a user can cause or cure; shown without a traceback."""
+
+    exit_status = 1
+
+
+class UsageError(DenoiseError):
+    """A flag, setting or preset is wrong."""
+
+    exit_status = 2
+
+
+class DataError(DenoiseError):
+    """A file or row of the data is wrong, or there is no data."""
+
+
+class AnomalyError(DataError):
+    """The data is readable, but not what the schema says."""
+
+
+class ModelError(DenoiseError):
+    """A model, its signatures or its SavedModel is not what was expected."""
+
+
+class WorkspaceError(DenoiseError):
+    """The workspace is in use, or holds what it should not."""
+
+
+class RunError(DenoiseError):
+    """A step of the pipeline failed."""
+
+
+class NotBlessedError(RunError):
+    """The model missed a threshold and was not pushed."""
