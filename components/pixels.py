@@ -1,0 +1,41 @@
+"""Between pixels as a CSV row holds them and images as a model sees them.
+
+The one place where pixels are normalised: Transform, the served signatures and
+the tests all call it, so training and serving cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+MAX_PIXEL = 255
+
+
+def normalise(pixels: Any, shape: tuple[int, int, int]) -> Any:
+    """Pixels of rows to images in [0, 1].
+
+    Args:
+      pixels: Any integer dtype, (N, H*W*C), values 0 to 255, in row, column, channel order.
+      shape: (H, W, C).
+
+    Returns:
+      float32, (N, H, W, C).
+    """
+    from keras import ops
+
+    images = ops.cast(pixels, "float32") / MAX_PIXEL
+    return ops.reshape(images, (-1, *shape))
+
+
+def quantise(images: Any) -> Any:
+    """Images to pixels, the inverse of `normalise` but for the rows' flat shape.
+
+    Args:
+      images: float32, (N, H, W, C); values outside [0, 1] are clipped.
+
+    Returns:
+      int32, (N, H, W, C), values 0 to 255, rounded to the nearest.
+    """
+    from keras import ops
+
+    return ops.cast(ops.round(ops.clip(images, 0.0, 1.0) * MAX_PIXEL), "int32")
