@@ -95,7 +95,8 @@ class NoiseSettings(_Section):
     """Which noise is trained on and which is measured. See `denoise noises`."""
 
     training: NoiseExpression = (
-        "mixture(salt_pepper(rate=0.1), gaussian(sd=0.5), gaussian(sd=0.2) + salt_pepper(rate=0.05))"
+        "mixture(salt_pepper(rate=0.1), gaussian(sd=0.5), "
+        "gaussian(sd=0.2) + salt_pepper(rate=0.05))"
     )
     evaluation: tuple[NoiseExpression, ...] = Field(
         (

@@ -7,8 +7,8 @@ import logging
 LOGGER = logging.getLogger("denoise.progress")
 
 
-def report(step: str, done: int, total: int, message: str = "") -> None:
-    """Says that `done` of `total` units of `step` are finished.
+def report(step: str, done: int, total: int | None, message: str = "") -> None:
+    """Says that `done` of `total` units of `step` are finished; None: nobody knows of how many.
 
     The record carries `step`, `done` and `total` as attributes. Without a handler that
     lets INFO through, nothing is shown.

@@ -1,0 +1,69 @@
+"""What TFMA slices by and what a model must reach, from the settings."""
+
+from __future__ import annotations
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
+
+from components.evaluation import metric
+from pipeline.config import EvaluationSettings, Thresholds
+
+CANDIDATE = "candidate"
+BASELINE = "baseline"
+ALL_NOISES = "*"
+
+# Metrics that are better when smaller; the others are better when larger.
+_SMALLER_IS_BETTER = ("mse", "mae")
+
+
+def eval_config(
+    noises: tuple[str, ...], settings: EvaluationSettings, has_baseline: bool
+) -> config_pb2.EvalConfig:
+    """The TFMA configuration.
+
+    Slices: all, by noise, by label, by noise and label. Thresholds: `evaluation.thresholds`
+    on its noise (`*`: on all), `min_gain` on each noise, and, where there is a baseline,
+    `max_regression` on the overall PSNR.
+
+    Args:
+      noises: `noise.evaluation`.
+      settings: The section `evaluation`.
+      has_baseline: Whether a pushed model is compared with.
+    """
+    config = config_pb2.EvalConfig()
+    config.model_specs.add(name=CANDIDATE)
+    if has_baseline:
+        config.model_specs.add(name=BASELINE, is_baseline=True)
+    for feature_keys in ((), ("noise",), ("label",), ("noise", "label")):
+        config.slicing_specs.add(feature_keys=feature_keys)
+
+    spec = config.metrics_specs.add()
+    spec.metrics.add(class_name=metric.ImageQuality.__name__, module=metric.__name__)
+    # TFMA keeps one threshold per metric and slice: a noise's least PSNR is on `psnr`,
+    # its least gain on `psnr_gain`.
+    for noise in noises:
+        bounds = spec.per_slice_thresholds["psnr_gain"].thresholds.add()
+        bounds.slicing_specs.add(feature_values={"noise": noise})
+        bounds.threshold.value_threshold.lower_bound.value = settings.min_gain
+    for noise, thresholds in settings.thresholds.items():
+        for name in Thresholds.model_fields:
+            value = getattr(thresholds, name)
+            if value is None:
+                continue
+            if noise == ALL_NOISES:
+                threshold = spec.thresholds[name]
+            else:
+                bounds = spec.per_slice_thresholds[name].thresholds.add()
+                bounds.slicing_specs.add(feature_values={"noise": noise})
+                threshold = bounds.threshold
+            if name in _SMALLER_IS_BETTER:
+                threshold.value_threshold.upper_bound.value = value
+            else:
+                threshold.value_threshold.lower_bound.value = value
+    if has_baseline:
+        change = spec.thresholds["psnr"].change_threshold
+        change.direction = config_pb2.MetricDirection.HIGHER_IS_BETTER
+        change.absolute.value = -settings.max_regression
+    return tfma.utils.update_eval_config_with_defaults(
+        config, has_baseline=has_baseline, rubber_stamp=True
+    )

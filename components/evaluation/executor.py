@@ -1,0 +1,214 @@
+"""Examples and a model to TFMA results, a blessing, and per-image figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow_model_analysis as tfma
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, json_utils, path_utils
+
+from components.evaluation import eval_config
+from components.evaluation.measure import FIGURES, Measurement, load_denoiser
+from pipeline.config import EvaluationSettings, ImageSettings, NoiseSettings
+from pipeline.progress import report
+
+PER_IMAGE_FILE = "per_image"
+"""Prefix of the Parquet files beside TFMA's results: one row per image and noise."""
+PER_IMAGE_SCHEMA = pa.schema(
+    [
+        ("key", pa.int64()),
+        ("label", pa.int64()),
+        ("noise", pa.dictionary(pa.int32(), pa.string())),
+        ("level", pa.float32()),
+        *((figure, pa.float32()) for figure in FIGURES),
+    ]
+)
+
+
+class _Measure(beam.DoFn):
+    """Batches of serialised transformed Examples to extracts of sums, one per noise and label.
+
+    Args:
+      models: Name to SavedModel folder; the candidate is the first.
+      image, noise: Sections of the settings.
+    """
+
+    def __init__(self, models: dict[str, str], image: ImageSettings, noise: NoiseSettings):
+        self._models = models
+        self._image = image
+        self._noise = noise
+
+    def setup(self) -> None:
+        self._denoisers = {name: load_denoiser(path) for name, path in self._models.items()}
+        self._measurement = Measurement(self._noise.evaluation, self._noise.seed)
+        self._done = 0
+
+    def process(self, serialised: list[bytes]) -> Iterator[Any]:
+        import tensorflow as tf
+
+        spec = {
+            "clean": tf.io.FixedLenFeature(self._image.shape, tf.float32),
+            "label": tf.io.FixedLenFeature((), tf.int64),
+            "key": tf.io.FixedLenFeature((), tf.int64),
+        }
+        examples = tf.io.parse_example(serialised, spec)
+        label, key = examples["label"].numpy(), examples["key"].numpy()
+        candidate = next(iter(self._models))
+        for noise, level, results in self._measurement(self._denoisers, examples["clean"], key):
+            for value in np.unique(label):
+                chosen = label == value
+                sums = {
+                    name: np.array(
+                        [*(figures[f][chosen].sum(dtype=np.float64) for f in FIGURES), chosen.sum()]
+                    )
+                    for name, figures in results.items()
+                }
+                yield {
+                    tfma.FEATURES_KEY: {
+                        "noise": np.array([noise]),
+                        "label": np.array([value]),
+                    },
+                    tfma.PREDICTIONS_KEY: sums if len(sums) > 1 else sums[candidate],
+                    tfma.LABELS_KEY: None,
+                    tfma.EXAMPLE_WEIGHTS_KEY: None,
+                }
+            columns = {
+                "key": key,
+                "label": label,
+                "noise": pa.DictionaryArray.from_arrays(
+                    pa.array(np.zeros(len(key), np.int32)), [noise]
+                ),
+                "level": level,
+                **results[candidate],
+            }
+            yield beam.pvalue.TaggedOutput(
+                PER_IMAGE_FILE, pa.Table.from_pydict(columns, schema=PER_IMAGE_SCHEMA)
+            )
+        self._done += len(key)
+        report("evaluate", self._done, None)
+
+
+def evaluate(
+    pipeline: beam.Pipeline,
+    example_files: Iterable[str],
+    models: dict[str, str],
+    image: ImageSettings,
+    noise: NoiseSettings,
+    evaluation: EvaluationSettings,
+    output: str,
+) -> None:
+    """Adds to `pipeline` what measures models and writes TFMA's results and the per-image figures.
+
+    Args:
+      pipeline: A Beam pipeline.
+      example_files: Patterns of gzipped TFRecord files of transformed Examples.
+      models: SavedModel folders by name: `candidate`, and `baseline` where there is one.
+      image, noise, evaluation: Sections of the settings.
+      output: The folder to write.
+    """
+    config = eval_config.eval_config(
+        noise.evaluation, evaluation, has_baseline=eval_config.BASELINE in models
+    )
+    shared_models = [
+        tfma.default_eval_shared_model(
+            path,
+            eval_config=config,
+            model_name=name if len(models) > 1 else "",
+            model_type=tfma.TF_GENERIC,
+        )
+        for name, path in models.items()
+    ]
+    examples = [
+        pipeline | f"Read[{index}]" >> beam.io.ReadFromTFRecord(pattern)
+        for index, pattern in enumerate(example_files)
+    ] | "Flatten" >> beam.Flatten()
+    measured = (
+        examples
+        | "Batch"
+        >> beam.BatchElements(
+            min_batch_size=evaluation.batch_size, max_batch_size=evaluation.batch_size
+        )
+        | "Measure"
+        >> beam.ParDo(_Measure(models, image, noise)).with_outputs(PER_IMAGE_FILE, main="extracts")
+    )
+    _ = (
+        measured["extracts"]
+        | "Evaluate"
+        >> tfma.ExtractAndEvaluate(
+            extractors=[tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False)],
+            evaluators=tfma.default_evaluators(eval_shared_model=shared_models, eval_config=config),
+        )
+        | "WriteResults"
+        >> tfma.WriteResults(
+            writers=tfma.default_writers(
+                output_path=output, eval_shared_model=shared_models, eval_config=config
+            )
+        )
+    )
+    _ = (
+        measured[PER_IMAGE_FILE]
+        | "ToRows" >> beam.FlatMap(lambda table: table.to_batches())
+        | "WritePerImage"
+        >> beam.io.parquetio.WriteToParquetBatched(
+            os.path.join(output, PER_IMAGE_FILE),
+            PER_IMAGE_SCHEMA,
+            file_name_suffix=".parquet",
+            codec="zstd",
+        )
+    )
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Runs `evaluate` and blesses the model if TFMA finds every threshold kept."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See `component.QualityEvaluator` for the inputs, outputs and parameters."""
+        sections = json_utils.loads(exec_properties["sections"])
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        models = {eval_config.CANDIDATE: path_utils.serving_model_path(model.uri)}
+        baseline = artifact_utils.get_single_instance(input_dict["baseline_model"])
+        baseline_path = path_utils.serving_model_path(baseline.uri)
+        if fileio.exists(os.path.join(baseline_path, "saved_model.pb")):
+            models[eval_config.BASELINE] = baseline_path
+        output = artifact_utils.get_single_uri(output_dict["evaluation"])
+        patterns = [
+            io_utils.all_files_pattern(uri)
+            for uri in artifact_utils.get_split_uris(input_dict["examples"], "test")
+        ]
+        with self._make_beam_pipeline() as pipeline:
+            evaluate(
+                pipeline,
+                patterns,
+                models,
+                ImageSettings.model_validate(sections["image"]),
+                NoiseSettings.model_validate(sections["noise"]),
+                EvaluationSettings.model_validate(sections["evaluation"]),
+                output,
+            )
+
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        blessing.set_string_custom_property(
+            constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
+        )
+        blessed = tfma.load_validation_result(output).validation_ok
+        name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
+        io_utils.write_string_file(os.path.join(blessing.uri, name), "")
+        blessing.set_int_custom_property(
+            constants.ARTIFACT_PROPERTY_BLESSED_KEY,
+            constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE,
+        )

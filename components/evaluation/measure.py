@@ -1,0 +1,115 @@
+"""Per-image figures of a denoiser on clean images and the noises of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+METRICS = ("mse", "mae", "psnr", "ssim")
+FIGURES = (*METRICS, *(f"noisy_{name}" for name in METRICS), "psnr_gain")
+"""mse, mae: pixels in [0, 1]; psnr, psnr_gain: dB; `noisy_`: the same of the noisy input."""
+
+Denoise = Callable[[Any], Any]
+"""Noisy float32 (N, H, W, C) in [0, 1] to denoised, the same shape and range."""
+
+
+class Measurement:
+    """Measures denoisers on the fixed noise of an evaluation.
+
+    Args:
+      noises: Noise expressions.
+      seed: `noise.seed`.
+
+    Raises:
+      UsageError: an expression names no noise.
+    """
+
+    def __init__(self, noises: Sequence[str], seed: int):
+        import tensorflow as tf
+
+        from components import metrics
+        from components.noise import fixed_noise, parse
+
+        self.noises = tuple(noises)
+        self._parsed = [parse(expression) for expression in noises]
+
+        # Compiled once per noise, whatever the batch: the batch size stays free.
+        def noisy(index: int) -> Callable[..., Any]:
+            noise = self._parsed[index]
+            return tf.function(
+                lambda clean, keys: fixed_noise(noise, clean, keys, seed), reduce_retracing=True
+            )
+
+        self._noisy = [noisy(index) for index in range(len(self.noises))]
+        self._figures = tf.function(
+            lambda clean, images: tuple(getattr(metrics, name)(clean, images) for name in METRICS),
+            reduce_retracing=True,
+        )
+
+    def noisy(self, noise: str, clean: np.ndarray, keys: np.ndarray) -> tuple[Any, np.ndarray]:
+        """The noisy images, float32 (N, H, W, C), and the severity of each, float32 (N,)."""
+        images, level = self._noisy[self.noises.index(noise)](clean, keys)
+        return images, np.asarray(level)
+
+    def figures(self, clean: np.ndarray, images: Any) -> dict[str, np.ndarray]:
+        """METRICS of images against the clean ones, each float32 (N,)."""
+        values = self._figures(clean, images)
+        return {name: np.asarray(value) for name, value in zip(METRICS, values, strict=True)}
+
+    def __call__(
+        self, denoisers: dict[str, Denoise], clean: np.ndarray, keys: np.ndarray
+    ) -> Iterator[tuple[str, np.ndarray, dict[str, dict[str, np.ndarray]]]]:
+        """Measures each noise in turn.
+
+        Args:
+          denoisers: By name.
+          clean: float32 (N, H, W, C) in [0, 1].
+          keys: int64 (N,).
+
+        Yields:
+          The noise, its severity per image, and per denoiser FIGURES, each float32 (N,).
+        """
+        for noise in self.noises:
+            noisy, level = self.noisy(noise, clean, keys)
+            before = self.figures(clean, noisy)
+            results = {}
+            for name, denoise in denoisers.items():
+                after = self.figures(clean, denoise(noisy))
+                results[name] = {
+                    **after,
+                    **{f"noisy_{metric}": value for metric, value in before.items()},
+                    "psnr_gain": after["psnr"] - before["psnr"],
+                }
+            yield noise, level, results
+
+
+def load_denoiser(saved_model: str) -> Denoise:
+    """`serving_default` of a SavedModel as a function.
+
+    Raises:
+      ModelError: there is no SavedModel, or it does not answer `image` with `denoised`.
+    """
+    import tensorflow as tf
+
+    from pipeline.errors import ModelError
+
+    try:
+        loaded = tf.saved_model.load(saved_model)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{saved_model}: expected a SavedModel folder: {error}") from error
+    signature = loaded.signatures.get("serving_default")
+    inputs = signature.structured_input_signature[1] if signature else {}
+    if signature is None or "image" not in inputs or "denoised" not in signature.structured_outputs:
+        raise ModelError(
+            f"{saved_model}: expected a signature serving_default with input `image` and output "
+            f"`denoised`; it has signatures {sorted(loaded.signatures)}. "
+            "Was it exported by this project?"
+        )
+
+    def denoise(images: Any) -> Any:
+        return signature(image=tf.convert_to_tensor(images))["denoised"]
+
+    denoise.loaded = loaded  # type: ignore[attr-defined]  # the signature holds no reference
+    return denoise

@@ -1,0 +1,84 @@
+"""PushedModel: the model in the serving folder, as the Evaluator's baseline or a warm start.
+
+An ordinary component, because open-source Kubeflow Pipelines implements no
+Resolver. The last pushed model was blessed, or it would not have been pushed.
+"""
+
+# The component decorator reads annotations as objects: no `from __future__ import annotations`.
+import filecmp
+import logging
+import os
+import pathlib
+import shutil
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+NONE = "none"
+RESOLVE = ""
+
+
+def versions(serving: pathlib.Path) -> list:
+    """The complete versions in a serving folder, oldest first."""
+    if not serving.is_dir():
+        return []
+    complete = [
+        int(folder.name)
+        for folder in serving.iterdir()
+        if folder.name.isdigit() and (folder / "saved_model.pb").is_file()
+    ]
+    return sorted(complete)
+
+
+def same_model(one: pathlib.Path, other: pathlib.Path) -> bool:
+    """Whether two SavedModel folders hold the same graph and weights."""
+    files = sorted(
+        str(file.relative_to(one))
+        for file in one.rglob("*")
+        if file.is_file() and file.relative_to(one).parts[0] != "assets.extra"
+    )
+    _, mismatch, errors = filecmp.cmpfiles(one, other, files, shallow=False)
+    return not mismatch and not errors
+
+
+def latest(serving: str, candidate: str | None) -> str:
+    """The newest pushed version that is not the candidate itself, or NONE.
+
+    Args:
+      serving: The serving folder, `.../denoiser`.
+      candidate: SavedModel folder of the model to compare with; None: nothing is left out.
+    """
+    folder = pathlib.Path(serving)
+    for version in reversed(versions(folder)):
+        if candidate is None or not same_model(pathlib.Path(candidate), folder / str(version)):
+            return str(version)
+    return NONE
+
+
+@component
+def PushedModel(  # a component is named as a class
+    candidate: InputArtifact[standard_artifacts.Model],
+    model: OutputArtifact[standard_artifacts.Model],
+    serving: Parameter[str],
+    version: Parameter[str] = RESOLVE,
+) -> None:
+    """Copies the newest pushed model that is not the candidate, if there is one.
+
+    Args:
+      candidate: The model to be evaluated.
+      model: Its SavedModel, or nothing where no model was pushed yet.
+      serving: The serving folder.
+      version: Which version to take, or NONE; RESOLVE: find out here. A runner that caches
+        gives the version, so that the cache knows when another one was pushed.
+    """
+    if version == RESOLVE:
+        version = latest(serving, path_utils.serving_model_path(candidate.uri))
+    if version == NONE:
+        logging.info("No model was pushed to %s yet: there is no baseline.", serving)
+        return
+    shutil.copytree(
+        os.path.join(serving, version), path_utils.serving_model_dir(model.uri), dirs_exist_ok=True
+    )
+    model.set_string_custom_property("pushed_version", version)

@@ -1,0 +1,137 @@
+"""Transformed Examples to batches.
+
+Images are decoded once. While they fit, they stay in memory as one array and an
+epoch is a stateless permutation of their indices, so a run that is killed and
+resumed sees the very batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from pipeline.config import TrainingSettings
+from pipeline.errors import DataError
+from pipeline.progress import report
+
+READ_BATCH = 512
+SHUFFLE_BUFFER = 16_384
+MEMORY_SHARE = 4
+"""`training.cache: auto` keeps images in memory up to one part in this many of what is free."""
+
+
+def records(files: Sequence[str]) -> tf.data.Dataset:
+    """Serialised Examples of gzipped TFRecord files, in the files' order.
+
+    Args:
+      files: Paths or glob patterns.
+
+    Raises:
+      DataError: no file matches.
+    """
+    paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
+    if not paths:
+        raise DataError(
+            f"training: no transformed Examples match {list(files)}; the split is empty. "
+            "Check data.validation_fraction and the number of rows."
+        )
+    return tf.data.TFRecordDataset(paths, compression_type="GZIP", buffer_size=1 << 20)
+
+
+def parsed(
+    files: Sequence[str], shape: tuple[int, int, int], features: Sequence[str], batch_size: int
+) -> tf.data.Dataset:
+    """Batches of the named image features, each float32 (N, H, W, C) in [0, 1]."""
+    spec = {name: tf.io.FixedLenFeature(shape, tf.float32) for name in features}
+
+    def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        example = tf.io.parse_example(serialised, spec)
+        return tuple(example[name] for name in features)
+
+    return records(files).batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def load(
+    files: Sequence[str], shape: tuple[int, int, int], features: Sequence[str]
+) -> tuple[np.ndarray, ...]:
+    """All images of the named features in memory, each float32 (N, H, W, C) in [0, 1]."""
+    batches = []
+    number = 0
+    for batch in parsed(files, shape, features, READ_BATCH).prefetch(2).as_numpy_iterator():
+        batches.append(batch)
+        number += len(batch[0])
+        report("read images", number, None)
+    return tuple(np.concatenate(images) for images in zip(*batches, strict=True))
+
+
+def count(files: Sequence[str]) -> int:
+    """Number of Examples in the files."""
+    return int(records(files).reduce(np.int64(0), lambda number, _: number + 1))
+
+
+def fits_in_memory(settings: TrainingSettings, images: int, shape: tuple[int, int, int]) -> bool:
+    """Whether `training.cache` puts that many images into memory."""
+    if settings.cache != "auto":
+        return settings.cache == "memory"
+    copies = 1 if settings.noise == "fresh" else 2
+    needed = images * copies * int(np.prod(shape)) * np.dtype(np.float32).itemsize
+    return needed <= psutil.virtual_memory().available // MEMORY_SHARE
+
+
+def shuffled(
+    arrays: tuple[np.ndarray, np.ndarray], batch_size: int, seed: int, first_epoch: int
+) -> tf.data.Dataset:
+    """Endless (input, target) batches, every epoch another permutation.
+
+    Args:
+      arrays: Inputs and targets, (N, H, W, C) each.
+      batch_size: Images a batch; the last, incomplete one of an epoch is left out.
+      seed: Of the permutations.
+      first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
+    """
+    number = len(arrays[0])
+    batch_size = min(batch_size, number)
+    steps = number // batch_size
+    # One constant each: the same array given twice is held once.
+    constants = {id(array): tf.constant(array) for array in arrays}
+    inputs, targets = (constants[id(array)] for array in arrays)
+
+    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        epoch, position = step // steps, (step % steps) * batch_size
+        shuffle_seed = tf.cast(tf.stack([seed, epoch, 0]), tf.int32)
+        indices = tf.random.experimental.index_shuffle(
+            position + tf.range(batch_size, dtype=tf.int64), shuffle_seed, np.int64(number - 1)
+        )
+        noisy = tf.gather(inputs, indices)
+        return noisy, noisy if inputs is targets else tf.gather(targets, indices)
+
+    first_step = np.int64(first_epoch) * steps
+    return (
+        tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+        .map(batch, num_parallel_calls=2)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def streamed(
+    files: Sequence[str],
+    shape: tuple[int, int, int],
+    features: tuple[str, str],
+    batch_size: int,
+    seed: int,
+) -> tf.data.Dataset:
+    """Endless (input, target) batches read from the files, for data that does not fit."""
+    names = sorted(set(features))
+    dataset = parsed(files, shape, names, READ_BATCH).unbatch()
+    dataset = dataset.shuffle(SHUFFLE_BUFFER, seed=seed).repeat()
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+
+    def pair(*images: Any) -> tuple[Any, Any]:
+        by_name = dict(zip(names, images, strict=True))
+        return by_name[features[0]], by_name[features[1]]
+
+    return dataset.map(pair).prefetch(tf.data.AUTOTUNE)

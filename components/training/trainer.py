@@ -1,0 +1,262 @@
+"""What TFX's Trainer calls: transformed Examples in, a SavedModel out.
+
+A killed training goes on from its last finished epoch: its state is kept beside
+the Trainer's outputs under a fingerprint of everything that decides the result,
+so another run with the same data and settings finds it and any other does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components import models
+from components.pixels import MAX_PIXEL, quantise
+from components.training import (
+    HISTORY_FILE,
+    KERAS_FILE,
+    LOGS_FOLDER,
+    REFERENCE_FILE,
+    TRAINING_FILE,
+    recipe,
+)
+from components.training import input as training_input
+from pipeline.config import ImageSettings, ModelSettings, NoiseSettings, TrainingSettings
+from pipeline.progress import report
+from serving import signatures
+
+
+class _Epochs(keras.callbacks.Callback):
+    """Reports progress and makes each epoch's noise depend on the epoch alone."""
+
+    def __init__(self, epochs: int, steps: int, batch_size: int, seed: int):
+        super().__init__()
+        self.epochs, self.steps, self.batch_size, self.seed = epochs, steps, batch_size, seed
+        self.epoch = 0
+        self.latest = ""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.epoch = epoch
+        for layer in self.model.layers:
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign([self.seed, epoch + 1])
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        done = self.epoch * self.steps + batch + 1
+        loss = "" if not logs else f"PSNR {logs['psnr']:.2f} dB"
+        report(
+            "train",
+            done,
+            self.epochs * self.steps,
+            f"epoch {self.epoch + 1}/{self.epochs}, {loss}{self.latest}",
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs and "val_psnr" in logs:
+            self.latest = f", validation {logs['val_psnr']:.2f} dB"
+
+
+class _LearningRate(keras.callbacks.Callback):
+    """Adds the learning rate to the epoch's logs, before CSVLogger and TensorBoard."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+def strategy(settings: TrainingSettings) -> tf.distribute.Strategy:
+    """The tf.distribute strategy `training.strategy` asks for on this machine."""
+    kind = settings.strategy
+    if kind == "auto":
+        kind = "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "default"
+    if kind == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if kind == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _initial_epoch(backup: pathlib.Path) -> int:
+    try:
+        return int(json.loads((backup / "training_metadata.json").read_text())["epoch"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _best_so_far(history: pathlib.Path) -> float | None:
+    """Least validation loss of the epochs a killed run had finished."""
+    if not history.exists():
+        return None
+    rows = np.genfromtxt(history, delimiter=",", names=True, ndmin=1)
+    return float(np.min(rows["val_loss"])) if rows.size else None
+
+
+def _keep_epochs(history: pathlib.Path, epochs: int) -> None:
+    """Drops the line of an epoch that was logged but not backed up before a kill."""
+    if history.exists():
+        lines = history.read_text().splitlines(keepends=True)
+        history.write_text("".join(lines[: epochs + 1]) if epochs else "")
+
+
+def train(
+    fn_args: Any,
+    image: ImageSettings,
+    noise: NoiseSettings,
+    model_settings: ModelSettings,
+    settings: TrainingSettings,
+    seed: int,
+    fingerprint: str,
+    warm_start_from: str | None = None,
+) -> None:
+    """Trains, keeps the best weights by validation loss, and exports.
+
+    Args:
+      fn_args: TFX's FnArgs: where the Examples are and where the outputs go.
+      image, noise, model_settings, settings: Sections of the settings.
+      seed: Of the weights, the shuffling and the noise.
+      fingerprint: Of everything that decides the result.
+      warm_start_from: A SavedModel exported here, whose weights to start from.
+    """
+    keras.utils.set_random_seed(seed)
+    run_folder = pathlib.Path(fn_args.model_run_dir)
+    run_folder.mkdir(parents=True, exist_ok=True)
+    resume = run_folder.parent.parent / "resume" / fingerprint
+    resume.mkdir(parents=True, exist_ok=True)
+    first_epoch = _initial_epoch(resume / "backup")
+    best_file, history_file = resume / "best.weights.h5", resume / HISTORY_FILE
+    _keep_epochs(history_file, first_epoch)
+
+    source = "clean" if settings.noise == "fresh" else "noisy"
+    number = training_input.count(fn_args.train_files)
+    batch_size = min(settings.batch_size, number)
+    steps = max(1, number // batch_size)
+    names = tuple(dict.fromkeys((source, "clean")))
+    if training_input.fits_in_memory(settings, number, image.shape):
+        arrays = training_input.load(fn_args.train_files, image.shape, names)
+        dataset = training_input.shuffled((arrays[0], arrays[-1]), batch_size, seed, first_epoch)
+    else:
+        dataset = training_input.streamed(
+            fn_args.train_files, image.shape, (source, "clean"), batch_size, seed
+        )
+    validation = training_input.parsed(
+        fn_args.eval_files, image.shape, ("noisy", "clean"), 4 * batch_size
+    ).cache()
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    policy = recipe.precision(settings, gpus)
+    with strategy(settings).scope():
+        with recipe.dtype_policy(policy):
+            denoiser = models.build(model_settings.name, image.shape, **model_settings.arguments)
+        if warm_start_from:
+            previous = keras.saving.load_model(pathlib.Path(warm_start_from) / KERAS_FILE)
+            denoiser.set_weights(previous.get_weights())
+        total_steps = steps * settings.epochs
+        model = recipe.training_model(
+            denoiser, noise.training, settings, total_steps, seed, gpus=gpus
+        )
+
+    logs = run_folder / LOGS_FOLDER
+    callbacks: list[keras.callbacks.Callback] = [
+        _Epochs(settings.epochs, steps, batch_size, seed),
+        _LearningRate(),
+        keras.callbacks.ModelCheckpoint(
+            best_file,
+            monitor="val_loss",
+            mode="min",
+            save_best_only=True,
+            save_weights_only=True,
+            initial_value_threshold=_best_so_far(history_file),
+        ),
+        keras.callbacks.CSVLogger(history_file, append=True),
+        keras.callbacks.TensorBoard(logs, write_graph=False),
+        keras.callbacks.BackupAndRestore(
+            resume / "backup", double_checkpoint=True, delete_checkpoint=False
+        ),
+    ]
+    if settings.early_stopping_patience is not None:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor="val_loss", mode="min", patience=settings.early_stopping_patience
+            )
+        )
+    started = time.perf_counter()
+    model.fit(
+        dataset,
+        epochs=settings.epochs,
+        steps_per_epoch=steps,
+        validation_data=validation,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    seconds = time.perf_counter() - started
+    model.load_weights(best_file)
+
+    # The served model computes in float32: bfloat16 is slower for single images.
+    with recipe.dtype_policy("float32"):
+        served = models.build(model_settings.name, image.shape, **model_settings.arguments)
+    served.set_weights(denoiser.get_weights())
+    _export(served, fn_args, image.shape, run_folder)
+    shutil.copy(history_file, run_folder / HISTORY_FILE)
+    epochs_here = settings.epochs - first_epoch
+    (run_folder / TRAINING_FILE).write_text(
+        json.dumps(
+            {
+                "images": number,
+                "epochs": settings.epochs,
+                "steps_per_epoch": steps,
+                "batch_size": batch_size,
+                "parameters": served.count_params(),
+                "precision": policy,
+                "gpus": gpus,
+                "cores": os.cpu_count(),
+                "resumed_from_epoch": first_epoch,
+                "seconds": seconds,
+                "images_per_second": epochs_here * steps * batch_size / seconds,
+            },
+            indent=2,
+        )
+    )
+    shutil.rmtree(resume)
+
+
+def _export(
+    served: keras.Model, fn_args: Any, shape: tuple[int, int, int], run_folder: pathlib.Path
+) -> None:
+    """Writes the SavedModel and, for the serving check, what it must answer."""
+    validation = training_input.parsed(fn_args.eval_files, shape, ("noisy",), batch_size=64)
+    (images,) = next(validation.as_numpy_iterator())
+    pixels = np.asarray(quantise(images)).reshape(len(images), -1).astype(np.uint8)
+    signatures.export_servable(served, fn_args.serving_model_dir, shape, pixels[:16])
+    keras_file = pathlib.Path(fn_args.serving_model_dir) / KERAS_FILE
+    keras_file.parent.mkdir(parents=True, exist_ok=True)
+    served.save(keras_file)
+    exact = pixels.reshape(-1, *shape).astype(np.float32) / MAX_PIXEL
+    denoised = np.clip(served.predict_on_batch(exact), 0.0, 1.0)
+    np.savez(run_folder / REFERENCE_FILE, pixels=pixels, denoised=denoised)
+
+
+def run_fn(fn_args: Any) -> None:
+    """Unpacks TFX's arguments; `custom_config` holds the sections as plain values."""
+    config = fn_args.custom_config
+    files = [*map(str, fn_args.train_files), *map(str, fn_args.eval_files)]
+    decides = json.dumps([config, files], sort_keys=True, default=str)
+    train(
+        fn_args,
+        image=ImageSettings.model_validate(config["image"]),
+        noise=NoiseSettings.model_validate(config["noise"]),
+        model_settings=ModelSettings.model_validate(config["model"]),
+        settings=TrainingSettings.model_validate(config["training"]),
+        seed=config["seed"],
+        fingerprint=hashlib.sha256(decides.encode()).hexdigest()[:16],
+        warm_start_from=fn_args.base_model,
+    )
