@@ -23,7 +23,9 @@ def normalise(pixels: Any, shape: tuple[int, int, int]) -> Any:
     """
     from keras import ops
 
-    images = ops.cast(pixels, "float32") / MAX_PIXEL
+    # Multiplied, not divided: TensorFlow's graph optimiser turns a division by a constant
+    # into this multiplication, and eager and graph would differ in the last bit.
+    images = ops.cast(pixels, "float32") * (1 / MAX_PIXEL)
     return ops.reshape(images, (-1, *shape))
 
 

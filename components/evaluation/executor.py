@@ -18,7 +18,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, json_utils, path_utils
 
 from components.evaluation import eval_config
-from components.evaluation.measure import FIGURES, Measurement, load_denoiser
+from components.evaluation.measure import FIGURES, Measurement, load_denoiser, sums
 from pipeline.config import EvaluationSettings, ImageSettings, NoiseSettings
 from pipeline.progress import report
 
@@ -65,20 +65,15 @@ class _Measure(beam.DoFn):
         label, key = examples["label"].numpy(), examples["key"].numpy()
         candidate = next(iter(self._models))
         for noise, level, results in self._measurement(self._denoisers, examples["clean"], key):
-            for value in np.unique(label):
-                chosen = label == value
-                sums = {
-                    name: np.array(
-                        [*(figures[f][chosen].sum(dtype=np.float64) for f in FIGURES), chosen.sum()]
-                    )
-                    for name, figures in results.items()
-                }
+            by_model = {name: sums(label, figures) for name, figures in results.items()}
+            for value in by_model[candidate]:
+                vectors = {name: by_label[value] for name, by_label in by_model.items()}
                 yield {
                     tfma.FEATURES_KEY: {
                         "noise": np.array([noise]),
                         "label": np.array([value]),
                     },
-                    tfma.PREDICTIONS_KEY: sums if len(sums) > 1 else sums[candidate],
+                    tfma.PREDICTIONS_KEY: vectors if len(vectors) > 1 else vectors[candidate],
                     tfma.LABELS_KEY: None,
                     tfma.EXAMPLE_WEIGHTS_KEY: None,
                 }

@@ -85,6 +85,27 @@ class Measurement:
             yield noise, level, results
 
 
+def sums(label: np.ndarray, figures: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """Adds figures up by class, in float64.
+
+    Args:
+      label: int64 (N,).
+      figures: FIGURES, each (N,).
+
+    Returns:
+      By label, the sum of each of FIGURES and, last, the number of images.
+    """
+    return {
+        int(value): np.array(
+            [
+                *(figures[name][label == value].sum(dtype=np.float64) for name in FIGURES),
+                np.count_nonzero(label == value),
+            ]
+        )
+        for value in np.unique(label)
+    }
+
+
 def load_denoiser(saved_model: str) -> Denoise:
     """`serving_default` of a SavedModel as a function.
 

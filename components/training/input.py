@@ -102,7 +102,7 @@ def shuffled(
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, position = step // steps, (step % steps) * batch_size
-        shuffle_seed = tf.cast(tf.stack([seed, epoch, 0]), tf.int32)
+        shuffle_seed = tf.stack([np.int64(seed), epoch])
         indices = tf.random.experimental.index_shuffle(
             position + tf.range(batch_size, dtype=tf.int64), shuffle_seed, np.int64(number - 1)
         )

@@ -120,7 +120,8 @@ def training_model(
     """
     images = keras.Input(denoiser.input_shape[1:], dtype="float32", name="images")
     if settings.noise == "fresh":
-        noise = parse(noise_expression, seed=seed)
+        noise = parse(noise_expression)
+        noise.seed = seed
         outputs = denoiser(noise(images))
     else:
         outputs = denoiser(images)

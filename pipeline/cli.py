@@ -1,0 +1,254 @@
+"""The `denoise` command. Heavy imports happen inside the commands: `--help` is instant."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pathlib
+import sys
+import warnings
+from typing import Annotated, Any, NoReturn
+
+import rich.console
+import typer
+
+from pipeline import config
+from pipeline.errors import DenoiseError, NotBlessedError, RunError
+from pipeline.workspace import Workspace
+
+app = typer.Typer(
+    name="denoise",
+    help="From image CSVs to a served denoiser: validate, transform, train, evaluate, push.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+WorkspaceOption = Annotated[
+    pathlib.Path,
+    typer.Option("--workspace", metavar="DIR", help="Holds everything a run writes."),
+]
+PresetOption = Annotated[
+    str, typer.Option("--preset", metavar="NAME", help="Settings to start from, or a .yaml file.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override a setting; may be repeated."),
+]
+DataOption = Annotated[
+    pathlib.Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder with train/*.csv[.gz] and test/*.csv[.gz]."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", help="Show what TFX, Beam and TensorFlow print.")
+]
+
+DEFAULT_WORKSPACE = pathlib.Path("workspace")
+
+
+def _calm_libraries() -> None:
+    """Turns off, at the source, warnings that no user of this command can act on."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # TFX's proto and beam modules warn of their own internals.
+    warnings.filterwarnings("ignore")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def _print_json(value: Any, stream: Any = None) -> None:
+    print(json.dumps(value, indent=2), file=stream or sys.stdout)
+
+
+@app.command()
+def data(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    data: DataOption = None,
+    preset: PresetOption = config.DEFAULT_PRESET,
+    set_: SetOption = None,
+    infer_schema: Annotated[
+        pathlib.Path | None,
+        typer.Option("--infer-schema", metavar="FILE", help="Write a TFDV schema made from DIR."),
+    ] = None,
+) -> None:
+    """Bring Fashion-MNIST as CSVs, or look at a folder of your own.
+
+    Example: `denoise data`, or
+    `denoise data --data my_images --infer-schema my_schema.pbtxt`.
+    """
+    from pipeline import data as data_source
+    from pipeline import display
+
+    settings = config.load(preset, set_ or [])
+    place = Workspace(workspace)
+    with (
+        display.quiet(place.logs / "data.log", verbose=False) as (out, err),
+        display.Steps(err, total=1) as steps,
+    ):
+        steps.start("data")
+        try:
+            folder = data or data_source.fashion_mnist(workspace)
+            data_source.check_folder(folder)
+            if infer_schema:
+                from google.protobuf import text_format
+
+                from components.schema import infer_schema as infer
+
+                schema = infer(folder, settings.image)
+                infer_schema.write_text(text_format.MessageToString(schema))
+        except BaseException:
+            steps.finish("failed")
+            raise
+        steps.finish("done")
+        print(infer_schema or folder, file=out)
+
+
+@app.command()
+def run(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    preset: PresetOption = config.DEFAULT_PRESET,
+    set_: SetOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the pipeline: from CSVs to a pushed model.
+
+    Without `--data` it takes Fashion-MNIST. A run that was killed goes on with its last
+    unfinished step; steps whose inputs did not change are not run again.
+
+    Example: `denoise run --set training.epochs=3`.
+    """
+    from pipeline import data as data_source
+    from pipeline import display, summary
+
+    settings = config.load(preset, set_ or [])
+    place = Workspace(workspace)
+    with place.lock(), display.quiet(place.logs / "run.log", verbose) as (out, err):
+        stream = err if as_json else out
+        if data is None:
+            with display.Steps(stream, total=1) as steps:
+                steps.start("Fashion-MNIST")
+                try:
+                    folder = data_source.fashion_mnist(workspace)
+                except BaseException:
+                    steps.finish("failed")
+                    raise
+                steps.finish("done")
+        else:
+            folder = data
+            data_source.check_folder(folder)
+        from pipeline import local
+
+        try:
+            result = local.run(settings, place, folder, stream)
+        except RunError as error:
+            if verbose:
+                raise
+            raise type(error)(f"{error}\nThe whole log: {place.logs / 'run.log'}") from error
+        if as_json:
+            _print_json(result.model_dump(mode="json"), out)
+        summary.show(result, rich.console.Console(file=stream, highlight=False))
+    if result.outcome == "not blessed":
+        raise NotBlessedError(
+            "The model was not blessed, so it was not pushed; what is served stays as it is.\n"
+            + "\n".join(f"  {miss}" for miss in result.misses)
+            + "\nTrain longer or otherwise (--set training.epochs=…), or lower "
+            "evaluation.thresholds if the bound is wrong."
+        )
+    if result.outcome == "not servable":
+        raise NotBlessedError(
+            "The exported model did not answer as the trainer's did, so it was not pushed.\n"
+            + "\n".join(f"  {failure}" for failure in result.serving_check["failures"])
+        )
+
+
+@app.command()
+def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
+    """Show runs, models, blessings and pushes: which data, settings and code made which model.
+
+    Example: `denoise status --json`.
+    """
+    from pipeline import status as run_status
+
+    history = run_status.history(Workspace(workspace))
+    if as_json:
+        _print_json(history.model_dump(mode="json"))
+    else:
+        run_status.show(history, rich.console.Console(highlight=False))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        pathlib.Path | None,
+        typer.Option("--model", metavar="DIR", help="A SavedModel; default: the pushed one."),
+    ] = None,
+    data: DataOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    preset: PresetOption = config.DEFAULT_PRESET,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure any SavedModel on the test images of a data folder.
+
+    Example: `denoise evaluate --model workspace/serving/denoiser/1700000000 --data my_images`.
+    """
+    from pipeline import data as data_source
+    from pipeline import display, evaluating, summary
+
+    settings = config.load(preset, set_ or [])
+    place = Workspace(workspace)
+    with (
+        display.quiet(place.logs / "evaluate.log", verbose) as (out, err),
+        display.Steps(err, total=1) as steps,
+    ):
+        steps.start("evaluate")
+        try:
+            folder = data or data_source.fashion_mnist(workspace)
+            data_source.check_folder(folder)
+            saved_model = model or evaluating.pushed_model(place)
+            rows = evaluating.evaluate(str(saved_model), folder, settings)
+        except BaseException:
+            steps.finish("failed")
+            raise
+        steps.finish("done")
+        if as_json:
+            _print_json([row.model_dump(mode="json") for row in rows], out)
+        else:
+            shown = [row for row in rows if row.label == summary.ALL]
+            rich.console.Console(file=out, highlight=False).print(
+                summary.metrics_table(shown, f"{saved_model}")
+            )
+
+
+def main() -> NoReturn:
+    """Runs the command; a DenoiseError ends it with its message and exit status."""
+    _calm_libraries()
+    try:
+        app(standalone_mode=False)
+    except DenoiseError as error:
+        console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print("[bold red]denoise:[/] ", end="")
+        console.print(str(error), markup=False)
+        sys.exit(error.exit_status)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("denoise: stopped; call the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        # Click's usage errors carry how they want to be shown.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(error.exit_code)
+        raise
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

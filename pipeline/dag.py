@@ -1,0 +1,182 @@
+"""The DAG, for every runner: what runs, in which order.
+
+CSVs are ingested, their statistics are computed and validated against the
+schema, a gate stops on anomalies; Transform normalises, reshapes and adds the
+evaluation noise; Trainer trains; the Evaluator measures the model against
+thresholds and the pushed model, the serving check loads it as a server would;
+what passes both is pushed.
+
+It uses only what open-source Kubeflow Pipelines implements: no Resolver, no
+InfraValidator (docs/kubeflow.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import pathlib
+from typing import Any
+
+from pipeline.config import Settings
+
+PIPELINE_NAME = "denoise"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a pipeline reads and writes: local paths or object-store URIs."""
+
+    data: str
+    """A data folder: train/*.csv[.gz] and test/*.csv[.gz], or span-N folders of those."""
+    schema: str
+    """A folder that holds schema.pbtxt."""
+    serving: str
+    """The serving folder, `.../denoiser`."""
+    pipeline_root: str
+
+
+@functools.cache
+def code_fingerprint(*sources: str) -> str:
+    """Of the sources a step runs: it is not answered from the cache when they change.
+
+    Args:
+      sources: Files, or packages with everything in them, from the project's root.
+    """
+    digest = hashlib.sha256()
+    for source in sources:
+        path = ROOT / source
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(str(file.relative_to(ROOT)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+_NOISE = ("components/noise", "components/pixels.py", "components/transform.py")
+_SERVABLE = ("serving/signatures.py", "components/pixels.py")
+_TRAINING = ("components/training", "components/models", "components/metrics.py")
+
+
+def components(settings: Settings, places: Places) -> list[Any]:
+    """The steps, in order, as TFX components.
+
+    Args:
+      settings: Everything that decides the result.
+      places: Where to read and write.
+    """
+    from tfx.components.example_validator.component import ExampleValidator
+    from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+    from tfx.components.statistics_gen.component import StatisticsGen
+    from tfx.components.trainer.component import Trainer
+    from tfx.components.transform.component import Transform
+    from tfx.proto import pusher_pb2, trainer_pb2
+
+    from components.anomaly_gate import AnomalyGate
+    from components.csv_ingestion import CsvIngestion
+    from components.evaluation.component import QualityEvaluator
+    from components.push import AtomicPusher
+    from components.pushed_model import PushedModel
+    from components.serving_check import ServingCheck
+
+    sections = settings.model_dump(mode="json")
+
+    ingestion = CsvIngestion(
+        input_base=places.data,
+        image=settings.image,
+        data=settings.data,
+        code=code_fingerprint("components/csv_ingestion"),
+    )
+    statistics = StatisticsGen(examples=ingestion.outputs["examples"])
+    schema = ImportSchemaGen(schema_file=f"{places.schema}/schema.pbtxt")
+    validator = ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    gate = AnomalyGate(
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        anomalies=validator.outputs["anomalies"],
+    )
+    transform = Transform(
+        examples=ingestion.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn="components.transform.preprocessing_fn",
+        custom_config={
+            "image": sections["image"],
+            "noise": {name: sections["noise"][name] for name in ("evaluation", "seed")},
+            "code": code_fingerprint(*_NOISE),
+        },
+    )
+    transform.add_upstream_node(gate)
+    trainer = Trainer(
+        examples=transform.outputs["transformed_examples"],
+        run_fn="components.training.run_fn",
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
+        custom_config={
+            **{name: sections[name] for name in ("image", "noise", "model", "training", "seed")},
+            "code": code_fingerprint(*_TRAINING, *_NOISE, *_SERVABLE),
+        },
+    )
+    baseline = PushedModel(candidate=trainer.outputs["model"], serving=places.serving)
+    evaluator = QualityEvaluator(
+        examples=transform.outputs["transformed_examples"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        image=settings.image,
+        noise=settings.noise,
+        evaluation=settings.evaluation,
+        code=code_fingerprint("components/evaluation", "components/metrics.py", *_NOISE),
+    )
+    check = ServingCheck(
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        tolerance=settings.serving.tolerance,
+        examples=settings.serving.check_examples,
+        code=code_fingerprint("serving/check.py", *_SERVABLE),
+    )
+    pusher = AtomicPusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=check.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
+        ),
+        custom_config={"keep_versions": settings.serving.keep_versions},
+    )
+    return [
+        ingestion,
+        statistics,
+        schema,
+        validator,
+        gate,
+        transform,
+        trainer,
+        baseline,
+        evaluator,
+        check,
+        pusher,
+    ]
+
+
+def build(settings: Settings, places: Places, metadata: str | None = None) -> Any:
+    """The TFX pipeline.
+
+    Args:
+      settings: Everything that decides the result.
+      places: Where to read and write.
+      metadata: Path of the MLMD SQLite file, for a local run.
+    """
+    from tfx.orchestration import metadata as tfx_metadata
+    from tfx.orchestration.pipeline import Pipeline
+
+    return Pipeline(
+        pipeline_name=PIPELINE_NAME,
+        pipeline_root=places.pipeline_root,
+        components=components(settings, places),
+        enable_cache=True,
+        metadata_connection_config=(
+            tfx_metadata.sqlite_metadata_connection_config(metadata) if metadata else None
+        ),
+        beam_pipeline_args=settings.beam.pipeline_args,
+    )

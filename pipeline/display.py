@@ -1,0 +1,123 @@
+"""What a person sees while a run goes on: steps, how far they are, how long they take."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import IO
+
+import rich.console
+import rich.progress
+
+from pipeline.progress import LOGGER
+
+
+@contextlib.contextmanager
+def quiet(log: pathlib.Path, verbose: bool) -> Iterator[tuple[IO[str], IO[str]]]:
+    """Sends what Python and C++ libraries print to a log file, unless verbose.
+
+    The file descriptors themselves are redirected: TensorFlow and oneDNN write from C++.
+
+    Yields:
+      The real standard output and standard error.
+    """
+    if verbose:
+        yield sys.stdout, sys.stderr
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace") as real_out,
+        os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as real_err,
+        open(log, "ab", buffering=0) as file,
+    ):
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield real_out, real_err
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            real_out.flush()
+            real_err.flush()
+            os.dup2(real_out.fileno(), 1)
+            os.dup2(real_err.fileno(), 2)
+
+
+class Steps(logging.Handler):
+    """Shows the steps of a run; also the handler that hears what steps report."""
+
+    def __init__(self, stream: IO[str], total: int):
+        super().__init__(logging.INFO)
+        self.console = rich.console.Console(file=stream, highlight=False)
+        self._total = total
+        self._number = 0
+        self._name = ""
+        self._started = 0.0
+        self._spoken = 0.0
+        self._progress = rich.progress.Progress(
+            rich.progress.SpinnerColumn(),
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(bar_width=24),
+            rich.progress.TextColumn("{task.fields[message]}"),
+            rich.progress.TimeElapsedColumn(),
+            rich.progress.TimeRemainingColumn(compact=True),
+            console=self.console,
+            transient=True,
+        )
+        self._task: rich.progress.TaskID | None = None
+
+    def __enter__(self) -> Steps:
+        LOGGER.addHandler(self)
+        LOGGER.setLevel(logging.INFO)
+        LOGGER.propagate = False
+        if self.console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+        LOGGER.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hears `pipeline.progress.report`."""
+        done, total = getattr(record, "done", 0), getattr(record, "total", None)
+        message = record.getMessage()
+        if self.console.is_terminal:
+            if self._task is not None:
+                self._progress.update(self._task, completed=done, total=total, message=message)
+        elif time.monotonic() - self._spoken > 30:
+            # A log file or CI: a line now and then, so that it is seen to live.
+            self._spoken = time.monotonic()
+            share = f" {100 * done / total:.0f} %" if total else ""
+            self.console.print(f"    {self._name}{share}: {message}", soft_wrap=True)
+
+    def start(self, name: str) -> None:
+        """A step begins."""
+        self._number += 1
+        self._name = name
+        self._started = self._spoken = time.monotonic()
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(
+            f"{self._number:2}/{self._total} {name}", total=None, message=""
+        )
+
+    def finish(self, state: str) -> float:
+        """The step ended; returns its seconds."""
+        seconds = time.monotonic() - self._started
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        marks = {"done": "[green]✓[/]", "cached": "[blue]=[/]", "failed": "[red]✗[/]"}
+        note = "unchanged, from the cache" if state == "cached" else f"{seconds:6.1f} s"
+        self.console.print(
+            f" {marks[state]} {self._number:2}/{self._total} {self._name:<24} {note}"
+        )
+        return seconds

@@ -1,0 +1,154 @@
+"""What ML Metadata knows of a workspace: runs, steps, artifacts, and what made them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import Any
+
+from pipeline.workspace import Workspace
+
+_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "cancelled"}
+DONE = ("done", "cached")
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """One artifact a step put out."""
+
+    id: int
+    name: str
+    """The output's name, such as `model`."""
+    type: str
+    uri: str
+    properties: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One execution of a component."""
+
+    id: int
+    component: str
+    run: str
+    state: str
+    """new, running, done, failed, cached or cancelled."""
+    started: float
+    """Unix time, in seconds."""
+    ended: float
+    parameters: dict[str, Any]
+    inputs: dict[str, list[int]]
+    """Ids of the artifacts read, by the input's name."""
+    outputs: dict[str, list[Output]]
+
+    def output(self, name: str) -> Output | None:
+        """The one artifact of an output, if the step put it out."""
+        found = self.outputs.get(name, [])
+        return found[0] if found else None
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    return getattr(value, kind) if kind else None
+
+
+class Lineage:
+    """Reads the MLMD store of a workspace."""
+
+    def __init__(self, workspace: Workspace):
+        from ml_metadata import metadata_store
+        from ml_metadata.proto import metadata_store_pb2
+
+        self._workspace = workspace
+        config = metadata_store_pb2.ConnectionConfig()
+        config.sqlite.filename_uri = str(workspace.metadata)
+        self._proto = metadata_store_pb2
+        self._store = metadata_store.MetadataStore(config)
+
+    def steps(self, run: str | None = None) -> list[Step]:
+        """Executions in the order they started; of one run, or of all."""
+        store = self._store
+        if run is None:
+            executions = store.get_executions()
+        else:
+            context = store.get_context_by_type_and_name("pipeline_run", run)
+            executions = store.get_executions_by_context(context.id) if context else []
+        if not executions:
+            return []
+        types = {type_.id: type_.name for type_ in store.get_artifact_types()}
+        events = store.get_events_by_execution_ids([execution.id for execution in executions])
+        ids = sorted({event.artifact_id for event in events})
+        artifacts = {artifact.id: artifact for artifact in store.get_artifacts_by_id(ids)}
+        inputs: dict[int, dict[str, list[int]]] = {}
+        outputs: dict[int, dict[str, list[Output]]] = {}
+        for event in events:
+            name = event.path.steps[0].key
+            if event.type == self._proto.Event.INPUT:
+                of_step = inputs.setdefault(event.execution_id, {})
+                of_step.setdefault(name, []).append(event.artifact_id)
+            elif event.type == self._proto.Event.OUTPUT:
+                artifact = artifacts[event.artifact_id]
+                properties = {
+                    key: _value(value)
+                    for source in (artifact.properties, artifact.custom_properties)
+                    for key, value in source.items()
+                }
+                outputs.setdefault(event.execution_id, {}).setdefault(name, []).append(
+                    Output(artifact.id, name, types[artifact.type_id], artifact.uri, properties)
+                )
+        steps = []
+        for execution in executions:
+            contexts = {
+                self._context_types[context.type_id]: context.name
+                for context in store.get_contexts_by_execution(execution.id)
+            }
+            steps.append(
+                Step(
+                    id=execution.id,
+                    component=contexts.get("node", "").partition(".")[2],
+                    run=contexts.get("pipeline_run", ""),
+                    state=_STATES.get(execution.last_known_state, "unknown"),
+                    started=execution.create_time_since_epoch / 1000,
+                    ended=execution.last_update_time_since_epoch / 1000,
+                    parameters={
+                        key: _value(value) for key, value in execution.custom_properties.items()
+                    },
+                    inputs=inputs.get(execution.id, {}),
+                    outputs=outputs.get(execution.id, {}),
+                )
+            )
+        return sorted(steps, key=lambda step: step.id)
+
+    @property
+    def _context_types(self) -> dict[int, str]:
+        return {type_.id: type_.name for type_ in self._store.get_context_types()}
+
+    def close_interrupted(self) -> list[Step]:
+        """Marks steps a killed run left open as failed and removes their half-written outputs.
+
+        Call it only while holding the workspace.
+        """
+        interrupted = [step for step in self.steps() if step.state in ("new", "running")]
+        for step in interrupted:
+            (execution,) = self._store.get_executions_by_id([step.id])
+            execution.last_known_state = self._proto.Execution.FAILED
+            self._store.put_executions([execution])
+            for folder in (self._workspace.pipeline_root / step.component).glob(f"*/{step.id}"):
+                shutil.rmtree(folder)
+        return interrupted
+
+    def previous_statistics(self, current: int) -> str:
+        """URI of the newest statistics older than the artifact `current`, or empty."""
+        older = [
+            artifact
+            for artifact in self._store.get_artifacts_by_type("ExampleStatistics")
+            if artifact.id < current and pathlib.Path(artifact.uri).is_dir()
+        ]
+        return max(older, key=lambda artifact: artifact.id).uri if older else ""
+
+
+def settings_of(step: Step) -> dict[str, Any]:
+    """The sections of the settings a Trainer step was given."""
+    return json.loads(step.parameters.get("custom_config") or "{}")

@@ -1,0 +1,143 @@
+"""The local runner: the DAG's steps one after the other in this process.
+
+Finished steps are found in the cache, so a run that was killed goes on with
+the step that had not finished.
+"""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+import shutil
+import time
+from typing import IO, Any
+
+from pipeline import dag, display, lineage, summary
+from pipeline.config import Settings
+from pipeline.errors import DenoiseError, RunError
+from pipeline.workspace import Workspace
+
+
+def write_schema(settings: Settings, folder: pathlib.Path) -> None:
+    """Puts the run's schema where ImportSchemaGen reads it; untouched if it is the same."""
+    from google.protobuf import text_format
+
+    from components.schema import make_schema
+
+    if settings.data.schema_file is not None:
+        text = settings.data.schema_file.read_text()
+    else:
+        text = text_format.MessageToString(make_schema(settings.image, settings.data))
+    file = folder / "schema.pbtxt"
+    if not file.exists() or file.read_text() != text:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def run(
+    settings: Settings, workspace: Workspace, data: pathlib.Path, stream: IO[str]
+) -> summary.Summary:
+    """Runs the pipeline and writes `summary.json`. Call it while holding the workspace.
+
+    Args:
+      settings: Everything that decides the result.
+      workspace: Where everything is written.
+      data: A data folder.
+      stream: Where progress goes.
+
+    Raises:
+      DenoiseError: a step failed; it names the step.
+    """
+    write_schema(settings, workspace.schema)
+    places = dag.Places(
+        data=str(data.resolve()),
+        schema=str(workspace.schema.resolve()),
+        serving=str(workspace.serving.resolve()),
+        pipeline_root=str(workspace.pipeline_root.resolve()),
+    )
+    from tfx.dsl.compiler import compiler, constants
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local import runner_utils
+    from tfx.orchestration.portable import launcher, runtime_parameter_utils
+
+    pipeline = dag.build(settings, places, metadata=str(workspace.metadata))
+    ir = compiler.Compiler().compile(pipeline)
+    run_id = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    connection = deployment.metadata_connection_config.sqlite
+    known = lineage.Lineage(workspace)
+    known.close_interrupted()
+
+    started = time.time()
+    seconds: dict[str, float] = {}
+    failure: DenoiseError | None = None
+    with display.Steps(stream, total=len(ir.nodes)) as steps:
+        for node in ir.nodes:
+            name = node.pipeline_node.node_info.id
+            steps.start(name)
+            try:
+                _resolve_at_run_time(node.pipeline_node, known, run_id, places)
+                launcher.Launcher(
+                    pipeline_node=node.pipeline_node,
+                    mlmd_connection=metadata.Metadata(connection),
+                    pipeline_info=ir.pipeline_info,
+                    pipeline_runtime_spec=ir.runtime_spec,
+                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                ).launch()
+            except Exception as error:
+                steps.finish("failed")
+                failure = _explained(name, error)
+                failure.__cause__ = error
+                break
+            state = _latest(known, run_id, name).state
+            seconds[name] = steps.finish(state)
+    result = summary.collect(
+        settings, workspace, known.steps(run_id), run_id, started, seconds, failure
+    )
+    summary.write(result, workspace)
+    if failure is not None:
+        raise failure
+    return result
+
+
+def _latest(known: lineage.Lineage, run_id: str, component: str) -> lineage.Step:
+    return [step for step in known.steps(run_id) if step.component == component][-1]
+
+
+def _resolve_at_run_time(
+    node: Any, known: lineage.Lineage, run_id: str, places: dag.Places
+) -> None:
+    """Fills in what depends on earlier runs, so that the cache knows when it changed."""
+    from components import pushed_model
+
+    name = node.node_info.id
+    if name == "PushedModel":
+        from tfx.utils import path_utils
+
+        model = _latest(known, run_id, "Trainer").output("model")
+        candidate = path_utils.serving_model_path(model.uri) if model else None
+        version = pushed_model.latest(places.serving, candidate)
+        node.parameters.parameters["version"].field_value.string_value = version
+    elif name == "AnomalyGate":
+        statistics = _latest(known, run_id, "StatisticsGen").output("statistics")
+        previous = known.previous_statistics(statistics.id) if statistics else ""
+        node.parameters.parameters["previous_statistics"].field_value.string_value = previous
+
+
+def _explained(step: str, error: BaseException) -> DenoiseError:
+    """The project's own error inside whatever TFX and Beam wrapped it in."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DenoiseError):
+            return type(cause)(f"{step}: {cause}")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, OSError) and error.errno == 28:
+        free = shutil.disk_usage("/").free
+        return RunError(
+            f"{step}: the disk is full ({free >> 20} MiB free). Make room and run again."
+        )
+    return RunError(f"{step} failed: {type(error).__name__}: {error}")

@@ -1,0 +1,117 @@
+"""The workspace: one folder that holds everything a run writes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.errors import WorkspaceError
+
+SERVABLE = "denoiser"
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """Paths under `--workspace DIR`."""
+
+    root: pathlib.Path
+
+    @property
+    def data(self) -> pathlib.Path:
+        """Fashion-MNIST as CSVs: train/*.csv and test/*.csv."""
+        return self.root / "data"
+
+    @property
+    def schema(self) -> pathlib.Path:
+        """The schema of the run."""
+        return self.root / "schema"
+
+    @property
+    def pipeline_root(self) -> pathlib.Path:
+        """Artifacts of every step and run."""
+        return self.root / "pipeline_root"
+
+    @property
+    def metadata(self) -> pathlib.Path:
+        """ML Metadata: runs, artifacts and their lineage."""
+        return self.root / "metadata.sqlite"
+
+    @property
+    def serving(self) -> pathlib.Path:
+        """Versions a model server polls."""
+        return self.root / "serving" / SERVABLE
+
+    @property
+    def reports(self) -> pathlib.Path:
+        """One HTML report a run."""
+        return self.root / "reports"
+
+    @property
+    def logs(self) -> pathlib.Path:
+        """What the steps printed, one file a run."""
+        return self.root / "logs"
+
+    @property
+    def summary(self) -> pathlib.Path:
+        """The last run, for machines."""
+        return self.root / "summary.json"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the workspace for one run; the kernel lets go when the process dies.
+
+        Raises:
+          WorkspaceError: another run holds it, or the folder cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = open(self.root / ".lock", "a+")  # noqa: SIM115  # held open for the lock
+        except OSError as error:
+            raise WorkspaceError(
+                f"--workspace {self.root}: cannot be written ({error.strerror}). "
+                "Give another folder."
+            ) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise WorkspaceError(
+                    f"--workspace {self.root}: another run (process {holder}) is using it. "
+                    "Wait for it to end, or give another folder with --workspace."
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a run holds the workspace now."""
+        try:
+            with open(self.root / ".lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        json.dump(value, file, indent=2, allow_nan=False)
+        file.write("\n")
+    os.replace(file.name, path)
