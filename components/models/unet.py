@@ -1,0 +1,177 @@
+"""The default model: a small residual U-Net with token mixing over its smallest level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from components.models.base import register
+from components.models.padding import pad
+from pipeline.errors import UsageError
+
+_MOST_TOKENS = 4096
+"""Beyond 64x64 tokens the mixing weights would outgrow everything else."""
+
+
+@register(
+    "unet",
+    preset="default",
+    source="this project; U-Net: Ronneberger et al., MICCAI 2015; blocks: Lim et al. (EDSR), "
+    "CVPRW 2017; token mixing: Tolstikhin et al. (MLP-Mixer), NeurIPS 2021",
+)
+def unet(
+    image_shape: tuple[int, int, int],
+    *,
+    widths: Sequence[int] = (16, 32, 64),
+    blocks: int = 1,
+    mixer_blocks: int = 3,
+    mixer_tokens: int = 192,
+    mixer_channels: int = 256,
+    position: bool = True,
+    activation: str = "relu",
+) -> keras.Model:
+    """A residual U-Net: it predicts what to add to the noisy image.
+
+    1. A 3x3 convolution and, on each level, a learned position map and residual blocks; a
+       strided 3x3 convolution leads to the next level, of half the size.
+    2. Token mixing on the smallest level, so that every place sees the whole image.
+    3. On the way back, a 1x1 convolution and depth-to-space double the size, the level's own
+       features are added, and residual blocks follow.
+    4. A last convolution, zero at first, so that training starts from the identity; it and the
+       addition to the input are float32.
+
+    Sides that are no multiple of 2 ** (levels - 1) are padded with zeros and cut back.
+
+    Args:
+      image_shape: (H, W, C).
+      widths: Channels of each level, from the full size down.
+      blocks: Residual blocks per level and side.
+      mixer_blocks: Token-mixing blocks on the smallest level; 0: none.
+      mixer_tokens: Hidden width of the mixing across places.
+      mixer_channels: Hidden width of the mixing across channels.
+      position: Whether each level has a position map.
+      activation: Of the residual blocks, by Keras name.
+
+    Raises:
+      UsageError: an argument is not as above, or the smallest level has more than 4096 places.
+    """
+    _check(widths, blocks=blocks, mixer_blocks=mixer_blocks)
+    inputs = keras.Input(image_shape)
+    x, cut = pad(inputs, multiple=2 ** (len(widths) - 1))
+
+    skips = []
+    for level, width in enumerate(widths):
+        x = layers.Conv2D(width, 3, strides=1 if level == 0 else 2, padding="same")(x)
+        if position:
+            x = PositionMap()(x)
+        for _ in range(blocks):
+            x = _residual_block(x, activation)
+        skips.append(x)
+
+    if mixer_blocks:
+        x = _mix(x, mixer_blocks, mixer_tokens, mixer_channels)
+    for _ in range(blocks):
+        x = _residual_block(x, activation)
+    for width, skip in zip(widths[-2::-1], skips[-2::-1], strict=True):
+        x = DepthToSpace(2)(layers.Conv2D(4 * width, 1)(x))
+        x = layers.Add()([x, skip])
+        for _ in range(blocks):
+            x = _residual_block(x, activation)
+
+    correction = layers.Conv2D(
+        image_shape[-1], 3, padding="same", kernel_initializer="zeros", dtype="float32"
+    )(x)
+    return keras.Model(inputs, layers.Add(dtype="float32")([inputs, cut(correction)]), name="unet")
+
+
+def _check(widths: Sequence[int], **counts: int) -> None:
+    if (
+        isinstance(widths, str)
+        or not isinstance(widths, Sequence)
+        or not widths
+        or not all(isinstance(width, int) and width > 0 for width in widths)
+    ):
+        raise UsageError(
+            f"model.arguments: unet's widths are channels per level, such as [16, 32, 64]; "
+            f"was {widths!r}."
+        )
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 0:
+            raise UsageError(f"model.arguments: unet's {name} is 0 or more, was {count!r}.")
+
+
+def _residual_block(x: Any, activation: str) -> Any:
+    """x + convolution(activation(convolution(x))), both 3x3, without normalisation (EDSR)."""
+    width = x.shape[-1]
+    change = layers.Conv2D(width, 3, padding="same", activation=activation)(x)
+    change = layers.Conv2D(width, 3, padding="same")(change)
+    return layers.Add()([x, change])
+
+
+def _mix(x: Any, blocks: int, token_units: int, channel_units: int) -> Any:
+    """MLP-Mixer blocks: dense layers across the places, then across the channels."""
+    height, width, channels = x.shape[1:]
+    places = height * width
+    if places > _MOST_TOKENS:
+        raise UsageError(
+            f"model.arguments: unet would mix {height}x{width} places, more than {_MOST_TOKENS}; "
+            f"give it more levels (widths) or mixer_blocks=0."
+        )
+    x = layers.Reshape((places, channels))(x)
+    for _ in range(blocks):
+        change = layers.Permute((2, 1))(layers.LayerNormalization()(x))
+        change = layers.Dense(token_units, activation="gelu")(change)
+        change = layers.Permute((2, 1))(layers.Dense(places)(change))
+        x = layers.Add()([x, change])
+        change = layers.LayerNormalization()(x)
+        change = layers.Dense(channel_units, activation="gelu")(change)
+        x = layers.Add()([x, layers.Dense(channels)(change)])
+    return layers.Reshape((height, width, channels))(x)
+
+
+@keras.saving.register_keras_serializable(package="denoise")
+class PositionMap(layers.Layer):
+    """Adds a learned map, one value for each place and channel, zero at first.
+
+    (N, H, W, C) to the same.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        self.map = self.add_weight(name="map", shape=input_shape[1:], initializer="zeros")
+        self.built = True
+
+    def call(self, features: Any) -> Any:
+        return features + self.map
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="denoise")
+class DepthToSpace(layers.Layer):
+    """Turns channels into places: (N, H, W, size**2 * C) to (N, size * H, size * W, C).
+
+    Args:
+      size: Factor by which each side grows.
+    """
+
+    def __init__(self, size: int = 2, **arguments: Any):
+        super().__init__(**arguments)
+        self.size = size
+
+    def call(self, features: Any) -> Any:
+        _, height, width, channels = features.shape
+        size, depth = self.size, channels // self.size**2
+        x = ops.reshape(features, (-1, height, width, size, size, depth))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        return ops.reshape(x, (-1, height * size, width * size, depth))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        count, height, width, channels = input_shape
+        return count, height * self.size, width * self.size, channels // self.size**2
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
