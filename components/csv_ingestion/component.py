@@ -1,0 +1,78 @@
+"""The component: TFX's file-based ExampleGen with an executor of our own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from google.protobuf import any_pb2, wrappers_pb2
+from tfx.components.example_gen import component
+from tfx.dsl.components.base import executor_spec
+from tfx.proto import example_gen_pb2, range_config_pb2
+
+from components.csv_ingestion import executor, ingest
+from pipeline.config import DataSettings, ImageSettings
+
+_SPAN_FOLDER = "span-{SPAN}/"
+
+
+class CsvIngestion(component.FileBasedExampleGen):
+    """Ingests a folder of `train/*.csv[.gz]` and `test/*.csv[.gz]`.
+
+    `train` becomes the splits `train` and `validation`, by a hash of each row; `test` stays
+    `test`. A tf.Example holds `image` (int64, height * width * channels values in 0-255),
+    `label` (int64) and `key` (int64, a hash of the row). Bad rows are set aside beside the
+    Examples, see `components.csv_ingestion.summary`.
+
+    The driver is the stock file-based one: spans, range_config and caching by the files'
+    names, sizes and times are TFX's.
+
+    Outputs: `examples`, a `standard_artifacts.Examples`.
+    """
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        input_base: str,
+        image: ImageSettings,
+        data: DataSettings,
+        *,
+        spans: bool = False,
+        range_config: range_config_pb2.RangeConfig | None = None,
+        provenance: Mapping[str, str] | None = None,
+    ):
+        """Makes the component.
+
+        Args:
+          input_base: The data folder.
+          image: Shape of an image: how many pixels a row holds.
+          data: Classes, share of validation, share of bad rows allowed.
+          spans: The folder holds span-1/train/*.csv, span-2/..., of which the latest span, or
+            that of `range_config`, is ingested.
+          range_config: Which span; only with `spans`.
+          provenance: What else the Examples depend on, such as a fingerprint of the code: part
+            of the cache's key and recorded with the execution.
+        """
+        values = {
+            "image": image.model_dump(mode="json"),
+            "data": data.model_dump(
+                mode="json", include={"classes", "validation_fraction", "max_bad_rows"}
+            ),
+            "provenance": dict(provenance or {}),
+        }
+        settings = any_pb2.Any()
+        settings.Pack(wrappers_pb2.StringValue(value=json.dumps(values, sort_keys=True)))
+        folder = _SPAN_FOLDER if spans else ""
+        super().__init__(
+            input_base=input_base,
+            input_config=example_gen_pb2.Input(
+                splits=[
+                    example_gen_pb2.Input.Split(name=split, pattern=f"{folder}{split}/*.csv*")
+                    for split in ingest.INPUT_SPLITS
+                ]
+            ),
+            output_config=example_gen_pb2.Output(),
+            custom_config=example_gen_pb2.CustomConfig(custom_config=settings),
+            range_config=range_config,
+        )
