@@ -16,7 +16,8 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, proto_utils
 
-from components.pushed_model import versions
+from components import object_store
+from components.pushed_model import same_model, versions
 
 
 def push(model: str, serving: str, keep: int | None = None) -> str:
@@ -27,16 +28,27 @@ def push(model: str, serving: str, keep: int | None = None) -> str:
 
     Args:
       model: The SavedModel folder.
-      serving: The serving folder.
+      serving: The serving folder, a local path or a URI of an object store. A store cannot
+        rename: `saved_model.pb` appears last, and TF Serving, which may have seen the version
+        earlier, tries again until it is there (--max_num_load_retries).
       keep: How many versions to leave, the new one counted; None: all.
 
     Returns:
       The version.
     """
+    pushed = versions(serving)
+    version = max(int(time.time()), pushed[-1] + 1 if pushed else 0)
+    if object_store.is_remote(serving):
+        for left_over in _left_over(serving, pushed):
+            object_store.delete(f"{serving}/{left_over}")
+        object_store.publish(model, f"{serving}/{version}", last="saved_model.pb")
+        for old in versions(serving)[:-keep] if keep is not None else []:
+            # Without its saved_model.pb it is no version any more.
+            object_store.delete(f"{serving}/{old}/saved_model.pb")
+            object_store.delete(f"{serving}/{old}")
+        return str(version)
     folder = pathlib.Path(serving)
     folder.mkdir(parents=True, exist_ok=True)
-    pushed = versions(folder)
-    version = max(int(time.time()), pushed[-1] + 1 if pushed else 0)
     for left_over in folder.glob(".*.partial"):
         shutil.rmtree(left_over)
     partial = folder / f".{version}.partial"
@@ -51,6 +63,13 @@ def push(model: str, serving: str, keep: int | None = None) -> str:
             (folder / str(old)).rename(folder / f".{old}.partial")
             shutil.rmtree(folder / f".{old}.partial")
     return str(version)
+
+
+def _left_over(serving: str, pushed: list[int]) -> set[str]:
+    """Folders of pushes that broke off."""
+    folders = {name.partition("/")[0] for name in object_store.files(serving)}
+    partial = {name for name in folders if name.startswith(".") and name.endswith(".partial")}
+    return partial | {name for name in folders if name.isdigit() and int(name) not in pushed}
 
 
 def _sync(path: pathlib.Path) -> None:
@@ -80,13 +99,22 @@ class Executor(tfx_executor.Executor):
         serving = destination.filesystem.base_directory
         model = self.GetModelPath(input_dict)
         keep = (_custom_config(exec_properties) or {}).get("keep_versions")
-        version = push(model, serving, keep)
+        version = _pushed_already(model, serving) or push(model, serving, keep)
         io_utils.copy_dir(model, pushed_model.uri)
         self._MarkPushed(
             pushed_model,
             pushed_destination=os.path.join(serving, version),
             pushed_version=version,
         )
+
+
+def _pushed_already(model: str, serving: str) -> str | None:
+    """The newest version, if it is this model: a runner without drivers cannot cache a push."""
+    pushed = versions(serving)
+    if not pushed:
+        return None
+    with object_store.local_copy(f"{serving}/{pushed[-1]}") as folder:
+        return str(pushed[-1]) if same_model(pathlib.Path(model), folder) else None
 
 
 def _custom_config(exec_properties: dict[str, Any]) -> dict[str, Any] | None:

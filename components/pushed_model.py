@@ -7,7 +7,6 @@ Resolver. The last pushed model was blessed, or it would not have been pushed.
 # The component decorator reads annotations as objects: no `from __future__ import annotations`.
 import filecmp
 import logging
-import os
 import pathlib
 import shutil
 
@@ -16,20 +15,22 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from components import object_store
+
 NONE = "none"
 RESOLVE = ""
+_COMPLETE = "saved_model.pb"
 
 
-def versions(serving: pathlib.Path) -> list:
-    """The complete versions in a serving folder, oldest first."""
-    if not serving.is_dir():
-        return []
-    complete = [
-        int(folder.name)
-        for folder in serving.iterdir()
-        if folder.name.isdigit() and (folder / "saved_model.pb").is_file()
-    ]
-    return sorted(complete)
+def versions(serving: pathlib.Path | str) -> list:
+    """The complete versions in a serving folder, a local path or a URI, oldest first."""
+    if object_store.is_remote(str(serving)):
+        files = object_store.files(str(serving))
+    else:
+        folder = pathlib.Path(serving)
+        files = [file.relative_to(folder).as_posix() for file in folder.glob(f"*/{_COMPLETE}")]
+    folders = [file.partition("/") for file in files]
+    return sorted(int(name) for name, _, file in folders if name.isdigit() and file == _COMPLETE)
 
 
 def same_model(one: pathlib.Path, other: pathlib.Path) -> bool:
@@ -47,13 +48,15 @@ def latest(serving: str, candidate: str | None) -> str:
     """The newest pushed version that is not the candidate itself, or NONE.
 
     Args:
-      serving: The serving folder, `.../denoiser`.
+      serving: The serving folder, `.../denoiser`, a local path or a URI.
       candidate: SavedModel folder of the model to compare with; None: nothing is left out.
     """
-    folder = pathlib.Path(serving)
-    for version in reversed(versions(folder)):
-        if candidate is None or not same_model(pathlib.Path(candidate), folder / str(version)):
+    for version in reversed(versions(serving)):
+        if candidate is None:
             return str(version)
+        with object_store.local_copy(f"{serving}/{version}") as folder:
+            if not same_model(pathlib.Path(candidate), folder):
+                return str(version)
     return NONE
 
 
@@ -78,7 +81,6 @@ def PushedModel(  # a component is named as a class
     if version == NONE:
         logging.info("No model was pushed to %s yet: there is no baseline.", serving)
         return
-    shutil.copytree(
-        os.path.join(serving, version), path_utils.serving_model_dir(model.uri), dirs_exist_ok=True
-    )
+    with object_store.local_copy(f"{serving}/{version}") as folder:
+        shutil.copytree(folder, path_utils.serving_model_dir(model.uri), dirs_exist_ok=True)
     model.set_string_custom_property("pushed_version", version)
