@@ -191,6 +191,44 @@ class BeamSettings(_Section):
         return [f"--runner={self.runner}", *self.args]
 
 
+class Resources(_Section):
+    """What one step's pod asks for and may use. None: what the cluster gives by default."""
+
+    cpu: float | None = Field(None, gt=0)
+    """Cores."""
+    memory_gb: float | None = Field(None, gt=0)
+    """10^9 bytes."""
+    gpus: int = Field(0, ge=0)
+    image: str | None = None
+    """Container image in place of `compile --image`: one with CUDA for a step with GPUs."""
+
+
+_STEPS = {
+    "*": Resources(cpu=1, memory_gb=4),
+    "Transform": Resources(cpu=2, memory_gb=8),
+    "Trainer": Resources(cpu=4, memory_gb=16),
+    "QualityEvaluator": Resources(cpu=2, memory_gb=8),
+}
+
+
+class KubeflowSettings(_Section):
+    """Pods on Kubernetes (docs/kubeflow.md)."""
+
+    gpu: str = "nvidia.com/gpu"
+    """Kubernetes' name of the accelerator: it becomes the pod's resource limit verbatim."""
+    steps: dict[str, Resources] = {}
+    """By the step's name, `*` for all; what is not given here keeps its default."""
+
+    def resources(self, step: str) -> Resources:
+        """What a step's pod asks for."""
+        values: dict[str, Any] = {}
+        for layer in (_STEPS, self.steps):
+            for name in ("*", step):
+                if name in layer:
+                    values |= layer[name].model_dump(exclude_unset=True)
+        return Resources(**values)
+
+
 class Settings(_Section):
     """Everything that decides what a run computes."""
 
@@ -205,6 +243,7 @@ class Settings(_Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     serving: ServingSettings = ServingSettings()
     beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
 
     @pydantic.model_validator(mode="after")
     def _thresholds_are_measured(self) -> Settings:
