@@ -58,7 +58,14 @@ def unet(
     Raises:
       UsageError: an argument is not as above, or the smallest level has more than 4096 places.
     """
-    _check(widths, blocks=blocks, mixer_blocks=mixer_blocks)
+    _check(
+        widths,
+        activation,
+        blocks=(blocks, 0),
+        mixer_blocks=(mixer_blocks, 0),
+        mixer_tokens=(mixer_tokens, 1),
+        mixer_channels=(mixer_channels, 1),
+    )
     inputs = keras.Input(image_shape)
     x, cut = pad(inputs, multiple=2 ** (len(widths) - 1))
 
@@ -87,7 +94,8 @@ def unet(
     return keras.Model(inputs, layers.Add(dtype="float32")([inputs, cut(correction)]), name="unet")
 
 
-def _check(widths: Sequence[int], **counts: int) -> None:
+def _check(widths: Sequence[int], activation: str, **counts: tuple[int, int]) -> None:
+    """Raises a UsageError for a wrong argument; `counts` are (value, least value) by name."""
     if (
         isinstance(widths, str)
         or not isinstance(widths, Sequence)
@@ -98,9 +106,16 @@ def _check(widths: Sequence[int], **counts: int) -> None:
             f"model.arguments: unet's widths are channels per level, such as [16, 32, 64]; "
             f"was {widths!r}."
         )
-    for name, count in counts.items():
-        if not isinstance(count, int) or count < 0:
-            raise UsageError(f"model.arguments: unet's {name} is 0 or more, was {count!r}.")
+    for name, (value, least) in counts.items():
+        if not isinstance(value, int) or value < least:
+            raise UsageError(f"model.arguments: unet's {name} is {least} or more, was {value!r}.")
+    try:
+        keras.activations.get(activation)
+    except ValueError:
+        raise UsageError(
+            f"model.arguments: unet's activation is one that Keras names, such as relu or gelu; "
+            f"was {activation!r}."
+        ) from None
 
 
 def _residual_block(x: Any, activation: str) -> Any:

@@ -45,8 +45,8 @@ class Chain(Noise):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Chain:
-        noises = [keras.saving.deserialize_keras_object(noise) for noise in config.pop("noises")]
-        return cls(*noises, **config)
+        noises = [keras.saving.deserialize_keras_object(noise) for noise in config["noises"]]
+        return cls(*noises, **{key: config[key] for key in config if key != "noises"})
 
     def __str__(self) -> str:
         return " + ".join(str(noise) for noise in self.noises)

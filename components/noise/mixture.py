@@ -64,8 +64,8 @@ class Mixture(Noise):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Mixture:
-        noises = [keras.saving.deserialize_keras_object(noise) for noise in config.pop("noises")]
-        return cls(*noises, **config)
+        noises = [keras.saving.deserialize_keras_object(noise) for noise in config["noises"]]
+        return cls(*noises, **{key: config[key] for key in config if key != "noises"})
 
     def __str__(self) -> str:
         written = [str(noise) for noise in self.noises]
