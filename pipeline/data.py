@@ -85,9 +85,7 @@ def check_folder(path: pathlib.Path | str) -> None:
     folder = pathlib.Path(path)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. A data folder holds {_LAYOUT}.")
-    if has_spans(folder):
-        latest = max(_spans(folder))
-        folder = next(span for number, span in _spans(folder).items() if number == latest)
+    folder = latest_span(folder)
     for split in _SPLITS:
         if not any(_csvs(folder, split)):
             raise DataError(
@@ -102,6 +100,13 @@ def has_spans(path: pathlib.Path | str) -> bool:
     """Whether a data folder holds `span-N` folders rather than `train` and `test`."""
     folder = pathlib.Path(path)
     return not any((folder / split).is_dir() for split in _SPLITS) and bool(_spans(folder))
+
+
+def latest_span(path: pathlib.Path | str) -> pathlib.Path:
+    """The `span-N` folder with the highest N, or the data folder itself without spans."""
+    folder = pathlib.Path(path)
+    spans = _spans(folder)
+    return spans[max(spans)] if has_spans(folder) else folder
 
 
 def _spans(folder: pathlib.Path) -> dict[int, pathlib.Path]:

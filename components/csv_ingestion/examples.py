@@ -43,19 +43,14 @@ def is_validation(keys: np.ndarray, fraction: float) -> np.ndarray:
     return keys.view(np.uint64) < np.uint64(fraction * 2.0**64)
 
 
-def serialise(labels: np.ndarray, pixels: np.ndarray, keys: np.ndarray) -> list[bytes]:
-    """Serialises one tf.Example a row.
+def record_batch(labels: np.ndarray, pixels: np.ndarray, keys: np.ndarray) -> pa.RecordBatch:
+    """The rows as TFX-BSL and TFDV hold Examples: a column of int64 lists for each feature.
 
     Args:
       labels: int64 (n,).
       pixels: uint8 (n, pixels).
       keys: int64 (n,).
-
-    Returns:
-      n serialised tf.Examples.
     """
-    from tfx_bsl.coders import example_coder
-
     count, width = pixels.shape
     one_each = pa.array(np.arange(count + 1, dtype=np.int32))
     columns = {
@@ -66,5 +61,11 @@ def serialise(labels: np.ndarray, pixels: np.ndarray, keys: np.ndarray) -> list[
         LABEL: pa.ListArray.from_arrays(one_each, pa.array(labels)),
         KEY: pa.ListArray.from_arrays(one_each, pa.array(keys)),
     }
-    batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+
+
+def serialise(batch: pa.RecordBatch) -> list[bytes]:
+    """Serialises one tf.Example for each row of a `record_batch`."""
+    from tfx_bsl.coders import example_coder
+
     return example_coder.RecordBatchToExamplesEncoder().encode(batch)

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import gzip
 import io
+import itertools
 import os
 import re
 import uuid
@@ -23,6 +24,7 @@ from concurrent import futures
 from typing import Any, TypeVar
 
 import apache_beam as beam
+import pyarrow as pa
 
 from components.csv_ingestion import examples, reader
 from components.csv_ingestion.summary import DIRECTORY, FileSummary, QuarantinedRow
@@ -190,11 +192,7 @@ class IngestRange(beam.DoFn):
         examples_of: collections.Counter[str] = collections.Counter()
         quarantined: collections.Counter[str] = collections.Counter()
         with _open(element) as stream:
-            blocks = reader.read_blocks(stream, self._row, element.start, element.end)
-            if element.start == 0 and (first := next(blocks, None)):
-                head, first = reader.split_header(first, self._row)
-                report.lines = head.count(b"\n")
-                blocks = _prepend(first, blocks)
+            blocks, report.lines = _blocks(stream, element, self._row)
             encode = functools.partial(
                 _encode, input_split=element.input_split, row=self._row,
                 validation_fraction=self._validation_fraction,
@@ -220,6 +218,32 @@ class IngestRange(beam.DoFn):
         report.quarantined = dict(quarantined)
 
 
+class ReadRange(beam.DoFn):
+    """Yields the good rows of a range as `examples.record_batch`es."""
+
+    def __init__(self, row: reader.RowFormat):
+        self._row = row
+
+    def process(self, element: FileRange) -> Iterator[pa.RecordBatch]:
+        with _open(element) as stream:
+            blocks, _ = _blocks(stream, element, self._row)
+            for block in blocks:
+                rows = reader.parse(block, self._row)
+                if len(rows.labels):
+                    keys = examples.fingerprints(rows.labels, rows.pixels)
+                    yield examples.record_batch(rows.labels, rows.pixels, keys)
+
+
+def _blocks(stream: Any, element: FileRange, row: reader.RowFormat) -> tuple[Iterator[bytes], int]:
+    """A range's blocks without the file's header, and the lines that are left out."""
+    blocks = reader.read_blocks(stream, row, element.start, element.end)
+    first = next(blocks, None) if element.start == 0 else None
+    if first is None:
+        return blocks, 0
+    head, first = reader.split_header(first, row)
+    return itertools.chain([first], blocks), head.count(b"\n")
+
+
 def _encode(
     block: bytes, *, input_split: str, row: reader.RowFormat, validation_fraction: float
 ) -> _Encoded:
@@ -228,12 +252,13 @@ def _encode(
     if input_split == TRAIN:
         validation = examples.is_validation(keys, validation_fraction)
         chosen = {TRAIN: ~validation, VALIDATION: validation}
-        records = {
-            split: examples.serialise(rows.labels[mask], rows.pixels[mask], keys[mask])
+        batches = {
+            split: examples.record_batch(rows.labels[mask], rows.pixels[mask], keys[mask])
             for split, mask in chosen.items()
         }
     else:
-        records = {input_split: examples.serialise(rows.labels, rows.pixels, keys)}
+        batches = {input_split: examples.record_batch(rows.labels, rows.pixels, keys)}
+    records = {split: examples.serialise(batch) for split, batch in batches.items()}
     return _Encoded(records, rows.bad, rows.read, rows.lines)
 
 
@@ -355,11 +380,6 @@ def _write_whole(path: str, text: str) -> None:
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-def _prepend(first: _Item, rest: Iterable[_Item]) -> Iterator[_Item]:
-    yield first
-    yield from rest
 
 
 def _map_in_order(
