@@ -151,7 +151,7 @@ def run(
             raise type(error)(f"{error}\nThe whole log: {place.logs / 'run.log'}") from error
         if as_json:
             _print_json(result.model_dump(mode="json"), out)
-        summary.show(result, rich.console.Console(file=stream, highlight=False))
+        summary.show(result, display.console(stream))
     if result.outcome == "not blessed":
         raise NotBlessedError(
             "The model was not blessed, so it was not pushed; what is served stays as it is.\n"
@@ -172,13 +172,14 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
 
     Example: `denoise status --json`.
     """
+    from pipeline import display
     from pipeline import status as run_status
 
     history = run_status.history(Workspace(workspace))
     if as_json:
         _print_json(history.model_dump(mode="json"))
     else:
-        run_status.show(history, rich.console.Console(highlight=False))
+        run_status.show(history, display.console(sys.stdout))
 
 
 @app.command()
@@ -221,9 +222,7 @@ def evaluate(
             _print_json([row.model_dump(mode="json") for row in rows], out)
         else:
             shown = [row for row in rows if row.label == summary.ALL]
-            rich.console.Console(file=out, highlight=False).print(
-                summary.metrics_table(shown, f"{saved_model}")
-            )
+            display.console(out).print(summary.metrics_table(shown, f"{saved_model}"))
 
 
 def main() -> NoReturn:

@@ -30,6 +30,8 @@ class Places:
 
     data: str
     """A data folder: train/*.csv[.gz] and test/*.csv[.gz], or span-N folders of those."""
+    spans: bool
+    """Whether it holds span-N folders, of which the newest is taken."""
     schema: str
     """A folder that holds schema.pbtxt."""
     serving: str
@@ -73,7 +75,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
     from tfx.proto import pusher_pb2, trainer_pb2
 
     from components.anomaly_gate import AnomalyGate
-    from components.csv_ingestion import CsvIngestion
+    from components.csv_ingestion.component import CsvIngestion
     from components.evaluation.component import QualityEvaluator
     from components.push import AtomicPusher
     from components.pushed_model import PushedModel
@@ -85,7 +87,8 @@ def components(settings: Settings, places: Places) -> list[Any]:
         input_base=places.data,
         image=settings.image,
         data=settings.data,
-        code=code_fingerprint("components/csv_ingestion"),
+        spans=places.spans,
+        provenance={"code": code_fingerprint("components/csv_ingestion")},
     )
     statistics = StatisticsGen(examples=ingestion.outputs["examples"])
     schema = ImportSchemaGen(schema_file=f"{places.schema}/schema.pbtxt")

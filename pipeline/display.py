@@ -16,6 +16,15 @@ import rich.progress
 
 from pipeline.progress import LOGGER
 
+FILE_COLUMNS = 120
+"""Width of what is written to a file or pipe, where there is no terminal to ask."""
+
+
+def console(stream: IO[str]) -> rich.console.Console:
+    """A console on a stream; tables fit where it is no terminal."""
+    width = None if stream.isatty() else FILE_COLUMNS
+    return rich.console.Console(file=stream, highlight=False, width=width)
+
 
 @contextlib.contextmanager
 def quiet(log: pathlib.Path, verbose: bool) -> Iterator[tuple[IO[str], IO[str]]]:
@@ -55,7 +64,7 @@ class Steps(logging.Handler):
 
     def __init__(self, stream: IO[str], total: int):
         super().__init__(logging.INFO)
-        self.console = rich.console.Console(file=stream, highlight=False)
+        self.console = console(stream)
         self._total = total
         self._number = 0
         self._name = ""

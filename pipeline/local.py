@@ -13,6 +13,7 @@ import time
 from typing import IO, Any
 
 from pipeline import dag, display, lineage, summary
+from pipeline import data as data_source
 from pipeline.config import Settings
 from pipeline.errors import DenoiseError, RunError
 from pipeline.workspace import Workspace
@@ -51,6 +52,7 @@ def run(
     write_schema(settings, workspace.schema)
     places = dag.Places(
         data=str(data.resolve()),
+        spans=data_source.has_spans(data),
         schema=str(workspace.schema.resolve()),
         serving=str(workspace.serving.resolve()),
         pipeline_root=str(workspace.pipeline_root.resolve()),
@@ -67,7 +69,7 @@ def run(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
     )
     deployment = runner_utils.extract_local_deployment_config(ir)
-    connection = deployment.metadata_connection_config.sqlite
+    connection = pipeline.metadata_connection_config
     known = lineage.Lineage(workspace)
     known.close_interrupted()
 

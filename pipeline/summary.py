@@ -122,9 +122,11 @@ def collect(
             for step in steps
         ],
     )
-    ingestion = output("CsvIngestion", "summary")
-    if ingestion:
-        summary.data = json.loads((pathlib.Path(ingestion.uri) / "summary.json").read_text())
+    examples = output("CsvIngestion", "examples")
+    if examples:
+        from components.csv_ingestion.summary import read_summary
+
+        summary.data = read_summary(examples.uri).model_dump(mode="json")
     model_run, model = output("Trainer", "model_run"), output("Trainer", "model")
     if model and model_run:
         from components.training import LOGS_FOLDER, TRAINING_FILE
@@ -177,10 +179,11 @@ def read(workspace: Workspace) -> Summary:
 def metrics_table(rows: list[Metrics], title: str) -> rich.table.Table:
     """Denoised against noisy, a row per noise or class."""
     table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("")
-    table.add_column("images", justify="right")
+    table.add_column("", no_wrap=True)
+    table.add_column("images", justify="right", no_wrap=True)
     for column in ("PSNR, dB", "noisy", "gain", "SSIM", "noisy", "MSE", "noisy"):
-        table.add_column(column, justify="right", style="dim" if column == "noisy" else None)
+        style = "dim" if column == "noisy" else None
+        table.add_column(column, justify="right", style=style, no_wrap=True)
     for row in rows:
         table.add_row(
             "all" if row.noise == ALL else row.noise,
@@ -209,7 +212,7 @@ def show(summary: Summary, console: rich.console.Console) -> None:
         splits = ", ".join(f"{n:,} {split}" for split, n in summary.data["examples"].items())
         console.print(
             f"rows        {summary.data['rows']:,} = {splits}"
-            f" + {summary.data['quarantined']:,} set aside"
+            f" + {sum(summary.data['quarantined'].values()):,} set aside"
         )
     if summary.training:
         training = summary.training

@@ -31,9 +31,9 @@ def eval_config(
       has_baseline: Whether a pushed model is compared with.
     """
     config = config_pb2.EvalConfig()
-    config.model_specs.add(name=CANDIDATE)
+    config.model_specs.add(name=CANDIDATE, model_type=tfma.TF_GENERIC)
     if has_baseline:
-        config.model_specs.add(name=BASELINE, is_baseline=True)
+        config.model_specs.add(name=BASELINE, model_type=tfma.TF_GENERIC, is_baseline=True)
     for feature_keys in ((), ("noise",), ("label",), ("noise", "label")):
         config.slicing_specs.add(feature_keys=feature_keys)
 
@@ -50,18 +50,18 @@ def eval_config(
             value = getattr(thresholds, name)
             if value is None:
                 continue
-            if noise == ALL_NOISES:
-                threshold = spec.thresholds[name]
-            else:
-                bounds = spec.per_slice_thresholds[name].thresholds.add()
-                bounds.slicing_specs.add(feature_values={"noise": noise})
-                threshold = bounds.threshold
+            bounds = spec.per_slice_thresholds[name].thresholds.add()
+            # An empty slicing spec is the overall slice; without one TFMA checks every slice.
+            bounds.slicing_specs.add(feature_values={} if noise == ALL_NOISES else {"noise": noise})
+            threshold = bounds.threshold
             if name in _SMALLER_IS_BETTER:
                 threshold.value_threshold.upper_bound.value = value
             else:
                 threshold.value_threshold.lower_bound.value = value
     if has_baseline:
-        change = spec.thresholds["psnr"].change_threshold
+        bounds = spec.per_slice_thresholds["psnr"].thresholds.add()
+        bounds.slicing_specs.add()
+        change = bounds.threshold.change_threshold
         change.direction = config_pb2.MetricDirection.HIGHER_IS_BETTER
         change.absolute.value = -settings.max_regression
     return tfma.utils.update_eval_config_with_defaults(

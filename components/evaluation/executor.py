@@ -119,7 +119,6 @@ def evaluate(
             path,
             eval_config=config,
             model_name=name if len(models) > 1 else "",
-            model_type=tfma.TF_GENERIC,
         )
         for name, path in models.items()
     ]
@@ -150,16 +149,11 @@ def evaluate(
             )
         )
     )
-    _ = (
-        measured[PER_IMAGE_FILE]
-        | "ToRows" >> beam.FlatMap(lambda table: table.to_batches())
-        | "WritePerImage"
-        >> beam.io.parquetio.WriteToParquetBatched(
-            os.path.join(output, PER_IMAGE_FILE),
-            PER_IMAGE_SCHEMA,
-            file_name_suffix=".parquet",
-            codec="zstd",
-        )
+    _ = measured[PER_IMAGE_FILE] | "WritePerImage" >> beam.io.parquetio.WriteToParquetBatched(
+        os.path.join(output, PER_IMAGE_FILE),
+        PER_IMAGE_SCHEMA,
+        file_name_suffix=".parquet",
+        codec="zstd",
     )
 
 

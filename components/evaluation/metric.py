@@ -13,6 +13,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types
 
 from components.evaluation.measure import FIGURES
 
@@ -21,15 +22,15 @@ def _computations(
     name: str = "image_quality",
     model_names: list[str] | None = None,
     output_names: list[str] | None = None,
-) -> list[tfma.metrics.MetricComputation]:
+) -> list[metric_types.MetricComputation]:
     computations = []
     for model_name in model_names or [""]:
         keys = [
-            tfma.metrics.MetricKey(name=figure, model_name=model_name)
+            metric_types.MetricKey(name=figure, model_name=model_name, example_weighted=None)
             for figure in (*FIGURES, "images")
         ]
         computations.append(
-            tfma.metrics.MetricComputation(
+            metric_types.MetricComputation(
                 keys=keys, preprocessors=None, combiner=_MeanFigures(model_name, keys)
             )
         )
@@ -43,13 +44,13 @@ class ImageQuality(tfma.metrics.Metric):
         super().__init__(_computations, name=name)
 
 
-tfma.metrics.register_metric(ImageQuality)
+metric_types.register_metric(ImageQuality)
 
 
 class _MeanFigures(beam.CombineFn):
     """Adds vectors of (sum of each figure, number of images) in float64."""
 
-    def __init__(self, model_name: str, keys: list[tfma.metrics.MetricKey]):
+    def __init__(self, model_name: str, keys: list[metric_types.MetricKey]):
         self._model_name = model_name
         self._keys = keys
 
@@ -65,7 +66,7 @@ class _MeanFigures(beam.CombineFn):
     def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
         return np.sum(list(accumulators), axis=0)
 
-    def extract_output(self, accumulator: np.ndarray) -> dict[tfma.metrics.MetricKey, float]:
+    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float]:
         images = accumulator[-1]
         values = [*(accumulator[:-1] / images), images]
         return {key: float(value) for key, value in zip(self._keys, values, strict=True)}

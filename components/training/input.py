@@ -83,19 +83,22 @@ def fits_in_memory(settings: TrainingSettings, images: int, shape: tuple[int, in
 
 
 def shuffled(
-    arrays: tuple[np.ndarray, np.ndarray], batch_size: int, seed: int, first_epoch: int
+    arrays: tuple[np.ndarray, np.ndarray],
+    batch_size: int,
+    steps: int,
+    seed: int,
+    first_epoch: int,
 ) -> tf.data.Dataset:
     """Endless (input, target) batches, every epoch another permutation.
 
     Args:
       arrays: Inputs and targets, (N, H, W, C) each.
-      batch_size: Images a batch; the last, incomplete one of an epoch is left out.
+      batch_size: Images a batch.
+      steps: Batches an epoch; what is left of a permutation is left out.
       seed: Of the permutations.
       first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
     """
     number = len(arrays[0])
-    batch_size = min(batch_size, number)
-    steps = number // batch_size
     # One constant each: the same array given twice is held once.
     constants = {id(array): tf.constant(array) for array in arrays}
     inputs, targets = (constants[id(array)] for array in arrays)

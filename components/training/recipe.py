@@ -96,12 +96,24 @@ def learning_rate(settings: TrainingSettings, steps: int) -> Any:
     )
 
 
+def steps_per_epoch(settings: TrainingSettings, images: int) -> tuple[int, int]:
+    """Steps of one epoch, and how many of them run in one call.
+
+    An epoch is a whole number of calls: Keras would otherwise overrun it. At most
+    `training.steps_per_execution` batches of an epoch, other ones each time, are left out.
+    """
+    steps = max(1, images // min(settings.batch_size, images))
+    per_execution = min(settings.steps_per_execution, steps)
+    return steps - steps % per_execution, per_execution
+
+
 def training_model(
     denoiser: keras.Model,
     noise_expression: str,
     settings: TrainingSettings,
     steps: int,
     seed: int,
+    per_execution: int = 1,
     gpus: int = 0,
 ) -> keras.Model:
     """A denoiser behind its training noise, compiled and ready for `fit`.
@@ -116,6 +128,7 @@ def training_model(
       settings: The section `training`.
       steps: Training steps in all, for the schedule.
       seed: Of the noise.
+      per_execution: Steps in one call.
       gpus: How many there are, for the `auto` settings.
     """
     images = keras.Input(denoiser.input_shape[1:], dtype="float32", name="images")
@@ -134,6 +147,6 @@ def training_model(
         loss=LOSSES[settings.loss],
         metrics=[keras.metrics.MeanMetricWrapper(psnr, name="psnr")],
         jit_compile=jit_compile,
-        steps_per_execution=settings.steps_per_execution,
+        steps_per_execution=per_execution,
     )
     return model

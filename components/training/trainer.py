@@ -139,11 +139,13 @@ def train(
     source = "clean" if settings.noise == "fresh" else "noisy"
     number = training_input.count(fn_args.train_files)
     batch_size = min(settings.batch_size, number)
-    steps = max(1, number // batch_size)
+    steps, per_execution = recipe.steps_per_epoch(settings, number)
     names = tuple(dict.fromkeys((source, "clean")))
     if training_input.fits_in_memory(settings, number, image.shape):
         arrays = training_input.load(fn_args.train_files, image.shape, names)
-        dataset = training_input.shuffled((arrays[0], arrays[-1]), batch_size, seed, first_epoch)
+        dataset = training_input.shuffled(
+            (arrays[0], arrays[-1]), batch_size, steps, seed, first_epoch
+        )
     else:
         dataset = training_input.streamed(
             fn_args.train_files, image.shape, (source, "clean"), batch_size, seed
@@ -162,7 +164,7 @@ def train(
             denoiser.set_weights(previous.get_weights())
         total_steps = steps * settings.epochs
         model = recipe.training_model(
-            denoiser, noise.training, settings, total_steps, seed, gpus=gpus
+            denoiser, noise.training, settings, total_steps, seed, per_execution, gpus
         )
 
     logs = run_folder / LOGS_FOLDER

@@ -46,7 +46,7 @@ def _epochs(dataset, epochs, steps):
 
 def test_an_epoch_is_a_permutation_and_each_another():
     images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
-    dataset = training_input.shuffled((images, images), batch_size=4, seed=3, first_epoch=0)
+    dataset = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_epoch=0)
     orders = [
         np.concatenate([batch[0].ravel() for batch in epoch]) for epoch in _epochs(dataset, 3, 3)
     ]
@@ -57,7 +57,7 @@ def test_an_epoch_is_a_permutation_and_each_another():
 
 def test_inputs_and_targets_stay_together():
     noisy = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1)
-    dataset = training_input.shuffled((noisy, noisy + 100), batch_size=3, seed=0, first_epoch=0)
+    dataset = training_input.shuffled((noisy, noisy + 100), batch_size=3, steps=3, seed=0, first_epoch=0)
     for inputs, targets in dataset.take(6).as_numpy_iterator():
         assert inputs.shape == (3, 1, 1, 1)
         np.testing.assert_array_equal(targets, inputs + 100)
@@ -65,8 +65,8 @@ def test_inputs_and_targets_stay_together():
 
 def test_a_resumed_run_sees_the_batches_it_would_have_seen():
     images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
-    whole = training_input.shuffled((images, images), batch_size=4, seed=3, first_epoch=0)
-    rest = training_input.shuffled((images, images), batch_size=4, seed=3, first_epoch=2)
+    whole = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_epoch=0)
+    rest = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_epoch=2)
     for (expected, _), (found, _) in zip(
         whole.skip(6).take(3).as_numpy_iterator(), rest.take(3).as_numpy_iterator(), strict=True
     ):
