@@ -21,7 +21,7 @@ import logging
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
@@ -49,6 +49,15 @@ class State(enum.IntEnum):
     END = 50
 
 
+@dataclasses.dataclass(frozen=True)
+class _Folder:
+    """A version's folder as it was at the last look."""
+
+    snapshot: _Snapshot
+    lacking: str | None
+    steady: bool
+
+
 @dataclasses.dataclass
 class _Version:
     path: pathlib.Path
@@ -64,7 +73,7 @@ class _Version:
 class _Model:
     config: Any
     versions: dict[int, _Version] = dataclasses.field(default_factory=dict)
-    seen: dict[pathlib.Path, _Snapshot] = dataclasses.field(default_factory=dict)
+    seen: dict[pathlib.Path, _Folder] = dataclasses.field(default_factory=dict)
     warned: str = ""
 
 
@@ -116,22 +125,30 @@ def _version_folders(base_path: pathlib.Path) -> dict[int, pathlib.Path]:
     return folders
 
 
-def _aspired(config: Any, folders: Mapping[int, pathlib.Path]) -> dict[int, pathlib.Path]:
-    """The versions a model's policy asks for, of those there are."""
+def _aspired(config: Any, versions: Iterable[int]) -> list[int]:
+    """The versions a model's policy asks for.
+
+    Args:
+      config: The ModelConfig.
+      versions: Those there are, the newest first; no more is read of it than is needed.
+    """
     policy = config.model_version_policy
     choice = policy.WhichOneof("policy_choice") or "latest"
     if choice == "all":
-        return dict(folders)
+        return list(versions)
     if choice == "specific":
-        return {v: folders[v] for v in sorted(set(policy.specific.versions)) if v in folders}
-    number = max(policy.latest.num_versions, 1)
-    return {version: folders[version] for version in sorted(folders)[-number:]}
+        wanted = set(policy.specific.versions)
+        return [version for version in versions if version in wanted]
+    return list(itertools.islice(versions, max(policy.latest.num_versions, 1)))
 
 
 def _snapshot(path: pathlib.Path) -> _Snapshot:
-    """Name, size and time of each file below a folder."""
+    """Name, size and time of a folder and all in it.
+
+    Folders count: a copy that keeps its files' times still touches the folder they go into.
+    """
     files = []
-    for file in sorted(path.rglob("*")):
+    for file in (path, *sorted(path.rglob("*"))):
         with contextlib.suppress(FileNotFoundError):
             status = file.stat()
             files.append((str(file.relative_to(path)), status.st_size, status.st_mtime_ns))
@@ -397,7 +414,18 @@ class ModelManager:
                 f"Could not find base path {base_path} for servable {name} with error {error}",
             )
             return False
-        aspired = _aspired(model.config, folders)
+        waiting = False
+
+        def complete() -> Iterator[int]:
+            nonlocal waiting
+            for number in sorted(folders, reverse=True):
+                folder = self._look_at_folder(model, number, folders[number])
+                if not folder.lacking:
+                    yield number
+                else:
+                    waiting |= not folder.steady
+
+        aspired = _aspired(model.config, complete())
         if aspired:
             model.warned = ""
         else:
@@ -406,10 +434,10 @@ class ModelManager:
                 f"No versions of servable {name} found under base path {base_path}. Did you "
                 "forget to name your leaf directory as a number (eg. '/1/')?",
             )
-        waiting = False
-        for number in sorted(aspired, reverse=True):
-            waiting |= self._look_at_version(name, model, number, aspired[number])
-        model.seen = {path: seen for path, seen in model.seen.items() if path in aspired.values()}
+        for number in aspired:
+            waiting |= self._look_at_version(name, model, number, folders[number])
+        paths = set(folders.values())
+        model.seen = {path: seen for path, seen in model.seen.items() if path in paths}
         with self._lock:
             surplus = [
                 number
@@ -430,31 +458,35 @@ class ModelManager:
             model.warned = message
             _log.warning("%s", message)
 
+    def _look_at_folder(self, model: _Model, number: int, path: pathlib.Path) -> _Folder:
+        version = model.versions.get(number)
+        last = model.seen.get(path)
+        if last and version and version.state == State.AVAILABLE:
+            return last  # in memory: what its files do now does not matter
+        snapshot = _snapshot(path)
+        unchanged = last is not None and last.snapshot == snapshot
+        # Files whose times are well in the past are as still as those seen twice.
+        steady = unchanged or _age(snapshot) > 2 * max(self._poll_wait, 1.0)
+        lacking = last.lacking if last and unchanged else missing_file(path)
+        if lacking and not unchanged:
+            _log.info("waiting for %s of %s", lacking, path)
+        folder = model.seen[path] = _Folder(snapshot, lacking, steady)
+        return folder
+
     def _look_at_version(self, name: str, model: _Model, number: int, path: pathlib.Path) -> bool:
-        """Loads a version if it should be and can be; returns whether it is incomplete."""
+        """Loads a version if it should be and can be; returns whether it is still changing."""
         version = model.versions.get(number)
         if version is not None and version.state in (State.AVAILABLE, State.UNLOADING):
             return False
-        snapshot = _snapshot(path)
-        unchanged = model.seen.get(path) == snapshot
-        model.seen[path] = snapshot
-        # Files whose times are well in the past are as still as those seen twice.
-        steady = unchanged or _age(snapshot) > 2 * max(self._poll_wait, 1.0)
+        folder = model.seen[path]
         if version is not None and version.error is not None:
-            retry = version.attempts <= self._max_retries and (
-                time.monotonic() >= version.next_attempt
-            )
-            if snapshot == version.failed_snapshot and not retry:
-                return False
-            if snapshot != version.failed_snapshot:
+            if folder.snapshot != version.failed_snapshot:
                 version.attempts = 0
-        lacking = missing_file(path)
-        if lacking or not steady:
-            if lacking:
-                _log.info("waiting for %s of %s", lacking, path)
-            # A folder that stays incomplete is not waited for at a reload.
-            return not (lacking and steady)
-        self._load_version(name, model, number, path, snapshot)
+            elif version.attempts > self._max_retries or time.monotonic() < version.next_attempt:
+                return False
+        if not folder.steady:
+            return True
+        self._load_version(name, model, number, path, folder.snapshot)
         return False
 
     def _load_version(

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from serving.status import Code, StatusError, invalid_argument
@@ -99,6 +100,8 @@ class Servable:
         self._shapes: dict[str, tuple[int, ...] | None] = {}
         for signature in self.signatures.values():
             for info in signature.inputs.values():
+                if info.dtype in (types_pb2.DT_RESOURCE, types_pb2.DT_VARIANT):
+                    continue  # nothing a client could send
                 self._dtypes[info.name] = numpy_dtype(info.dtype)
                 shape = info.tensor_shape
                 self._shapes[info.name] = (
@@ -129,7 +132,9 @@ class Servable:
         Raises:
           StatusError: INVALID_ARGUMENT, with what was expected and what was sent.
         """
-        dtype = self._dtypes[tensor]
+        dtype = self._dtypes.get(tensor)
+        if dtype is None:
+            raise invalid_argument(f"input {alias!r}: no value of its type can be sent")
         if array.dtype != dtype:
             raise invalid_argument(
                 f"input {alias!r}: expected {tf.as_dtype(dtype).name} but "

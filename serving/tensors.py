@@ -42,8 +42,8 @@ def numpy_dtype(dtype: int) -> np.dtype:
     """
     try:
         return np.dtype(tf.dtypes.as_dtype(dtype).as_numpy_dtype)
-    except TypeError as error:
-        raise ValueError(f"unknown data type {dtype}") from error
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"unsupported data type {dtype}") from error
 
 
 def to_array(tensor: tensor_pb2.TensorProto) -> np.ndarray:
