@@ -10,7 +10,8 @@ for each store. So here
 - URIs of artifacts become the launcher's local paths, and paths become URIs again in the output;
 - input artifacts, which KFP's driver hands over with an empty type (tensorflow/tfx#7768), get the
   type the step declares;
-- the data location, when it lies in an object store, is copied to the local disk;
+- the data location, when it lies in an object store, is copied to the local disk, and so is the
+  schema, which the compiled pipeline carries within itself;
 - `preset` and `epochs`, which an operator may give when starting a run, replace the settings the
   pipeline was compiled with;
 - metadata without a value, which KFP refuses, is left out of the output.
@@ -25,6 +26,7 @@ import pathlib
 import re
 import sys
 import tempfile
+import urllib.request
 import warnings
 from typing import Any
 
@@ -119,6 +121,16 @@ def _with_local_data(parameters: dict[str, Any], folder: str) -> None:
     parameters["input_config"] = json.dumps(input_config)
 
 
+def _with_local_schema(parameters: dict[str, Any], folder: str) -> None:
+    """Writes the schema, which the compiled pipeline carries as a `data:` URI, to a file."""
+    uri = parameters.get("schema_file", "")
+    if uri.startswith("data:"):
+        file = pathlib.Path(folder, "schema.pbtxt")
+        with urllib.request.urlopen(uri) as schema:
+            file.write_bytes(schema.read())
+        parameters["schema_file"] = str(file)
+
+
 def _newest_span(names: list[str]) -> str:
     """The folder `span-N` with the highest N, or an empty string without spans."""
     folders = {name.partition("/")[0] for name in names}
@@ -162,6 +174,7 @@ def run(arguments: list[str]) -> None:
         parameters = executor_input.get("inputs", {}).get("parameterValues", {})
         _with_settings(options.step, parameters)
         _with_local_data(parameters, folder)
+        _with_local_schema(parameters, folder)
         options.json_serialized_invocation_args = json.dumps(executor_input)
 
         from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
