@@ -33,7 +33,7 @@ class Places:
     spans: bool
     """Whether it holds span-N folders, of which the newest is taken."""
     schema: str
-    """A folder that holds schema.pbtxt."""
+    """The file of the schema; another schema has another name."""
     serving: str
     """The serving folder, `.../denoiser`."""
     pipeline_root: str
@@ -90,8 +90,11 @@ def components(settings: Settings, places: Places) -> list[Any]:
         spans=places.spans,
         provenance={"code": code_fingerprint("components/csv_ingestion")},
     )
-    statistics = StatisticsGen(examples=ingestion.outputs["examples"])
-    schema = ImportSchemaGen(schema_file=f"{places.schema}/schema.pbtxt")
+    schema = ImportSchemaGen(schema_file=places.schema)
+    # Without the schema the labels would not be counted, and their drift not be seen.
+    statistics = StatisticsGen(
+        examples=ingestion.outputs["examples"], schema=schema.outputs["schema"]
+    )
     validator = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
@@ -149,8 +152,8 @@ def components(settings: Settings, places: Places) -> list[Any]:
     )
     return [
         ingestion,
-        statistics,
         schema,
+        statistics,
         validator,
         gate,
         transform,

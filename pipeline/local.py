@@ -19,22 +19,6 @@ from pipeline.errors import DenoiseError, RunError
 from pipeline.workspace import Workspace
 
 
-def write_schema(settings: Settings, folder: pathlib.Path) -> None:
-    """Puts the run's schema where ImportSchemaGen reads it; untouched if it is the same."""
-    from google.protobuf import text_format
-
-    from components.schema import make_schema
-
-    if settings.data.schema_file is not None:
-        text = settings.data.schema_file.read_text()
-    else:
-        text = text_format.MessageToString(make_schema(settings.image, settings.data))
-    file = folder / "schema.pbtxt"
-    if not file.exists() or file.read_text() != text:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-
 def run(
     settings: Settings, workspace: Workspace, data: pathlib.Path, stream: IO[str]
 ) -> summary.Summary:
@@ -49,11 +33,18 @@ def run(
     Raises:
       DenoiseError: a step failed; it names the step.
     """
-    write_schema(settings, workspace.schema)
+    started = time.time()
+    from components.schema import make_schema, read_schema, write_schema
+
+    if settings.data.schema_file is not None:
+        expected = read_schema(settings.data.schema_file)
+    else:
+        expected = make_schema(settings.image, settings.data)
+    schema_file = write_schema(expected, workspace.schema)
     places = dag.Places(
         data=str(data.resolve()),
         spans=data_source.has_spans(data),
-        schema=str(workspace.schema.resolve()),
+        schema=str(schema_file.resolve()),
         serving=str(workspace.serving.resolve()),
         pipeline_root=str(workspace.pipeline_root.resolve()),
     )
@@ -73,7 +64,6 @@ def run(
     known = lineage.Lineage(workspace)
     known.close_interrupted()
 
-    started = time.time()
     seconds: dict[str, float] = {}
     failure: DenoiseError | None = None
     with display.Steps(stream, total=len(ir.nodes)) as steps:
