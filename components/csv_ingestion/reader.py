@@ -154,10 +154,9 @@ def read_blocks(
 def split_header(block: bytes, row: RowFormat) -> tuple[bytes, bytes]:
     """Splits off what comes before the first row of a file: byte order mark, header line.
 
-    A header is a first line of as many columns as a row in which no field is a number, or
-    one that counts its columns, 0, 1, 2, ... or 1, 2, 3, ..., in all fields or all but the
-    first (pandas' names for unnamed columns) and cannot be a row. Any other first line is a
-    row, good or bad.
+    A header is a first line of two or more fields, none of them a number; or one that counts
+    its columns, 0, 1, 2, ... or 1, 2, 3, ..., in all fields or all but the first (pandas'
+    names for unnamed columns) and cannot be a row. Any other first line is a row, good or bad.
 
     Args:
       block: The beginning of the file, whole lines.
@@ -179,11 +178,9 @@ def split_header(block: bytes, row: RowFormat) -> tuple[bytes, bytes]:
 
 def _is_header(line: bytes, row: RowFormat) -> bool:
     fields = [_value(field) for field in line.rstrip(b"\r\n").split(b",")]
-    if len(fields) != row.columns:
-        return False
     if not any(map(_is_number, fields)):
-        return any(fields)
-    if not parse(line, row).bad:
+        return len(fields) > 1 and any(fields)
+    if len(fields) != row.columns or not parse(line, row).bad:
         return False
     names = [field.decode(errors="replace") for field in fields]
     return any(

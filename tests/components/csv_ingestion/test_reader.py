@@ -204,7 +204,8 @@ def test_one_bad_row_among_many_keeps_order_and_numbers():
         (b"label,1,2,3", True),
         (b"0,1,2,3", False),  # also a row
         (b"label,5,5,5", False),
-        (b"label,pixel1,pixel2", False),
+        (b"label,pixel1,pixel2", True),
+        (b"oops", False),
         (b"0.5,0.1,0.2,0.3", False),
         (b",,,", False),
         (b"1,2,3,4", False),
