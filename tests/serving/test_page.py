@@ -1,0 +1,154 @@
+"""The page at `/`, in a headless Chromium if there is one."""
+
+from __future__ import annotations
+
+import shutil
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.serving.saved_models import HEIGHT, PIXELS, WIDTH
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"
+)
+
+
+@pytest.fixture(scope="module")
+def url(models):
+    from serving.server import parse_flags, running_server
+
+    flags = ["--port=0", "--rest_api_port=0", f"--model_config_file={models}/models.config"]
+    options = parse_flags([*flags, "--allow_version_labels_for_unavailable_models"])
+    with running_server(options) as addresses:
+        yield addresses.rest + "/"
+
+
+@pytest.fixture
+def browser(url, tmp_path):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(flag)
+    options.add_argument("--window-size=1000,900")
+    options.add_argument(f"--user-data-dir={tmp_path}/profile")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    try:
+        driver.get(url)
+        yield driver
+        severe = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+        assert not severe
+    finally:
+        driver.quit()
+
+
+def test_samples_are_the_warmup_images(url):
+    [model] = httpx.get(url + "page/samples.json").json()
+    assert (model["model"], model["height"], model["width"]) == ("denoiser", HEIGHT, WIDTH)
+    assert len(model["samples"]) == 3
+    assert model["samples"][1] == [10 + column for column in range(PIXELS)]
+
+
+def test_the_page_loads_nothing_from_elsewhere(url):
+    page = httpx.get(url)
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert "http" not in page.text.replace("<!doctype html>", "")
+    for name in ("page.js", "page.css"):
+        assert httpx.get(f"{url}page/{name}").status_code == 200
+
+
+def wait(browser, condition):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 20).until(condition)
+
+
+def text(browser, name: str) -> str:
+    from selenium.webdriver.common.by import By
+
+    return browser.find_element(By.ID, name).text
+
+
+def canvas(browser, name: str) -> np.ndarray:
+    """The red values of a canvas."""
+    values = browser.execute_script(
+        "const c = document.getElementById(arguments[0]);"
+        "return Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)",
+        name,
+    )
+    return np.array(values).reshape(-1, 4)[:, 0]
+
+
+@needs_browser
+def test_a_sample_is_denoised(browser):
+    wait(browser, lambda b: "dB" in text(b, "denoised-psnr"))
+    assert "dB" in text(browser, "noisy-psnr") or text(browser, "noisy-psnr") == "identical"
+    assert "Denoised in" in text(browser, "status")
+    noisy, denoised = canvas(browser, "noisy"), canvas(browser, "denoised")
+    assert np.abs(denoised - noisy / 2).max() <= 1.01  # what the model does
+    assert browser.execute_script("return document.title") == "Denoiser"
+
+
+@needs_browser
+def test_it_works_by_keyboard(browser):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    wait(browser, lambda b: "dB" in text(b, "denoised-psnr"))
+
+    def focused():
+        return browser.switch_to.active_element
+
+    def press(key):
+        ActionChains(browser).send_keys(key).perform()
+
+    press(Keys.TAB)
+    assert focused().get_attribute("aria-label") == "Sample 1"
+    focused().send_keys(Keys.ARROW_RIGHT)
+    assert focused().get_attribute("aria-label") == "Sample 2"
+    assert focused().get_attribute("aria-checked") == "true"
+    wait(browser, lambda b: canvas(b, "clean").tolist() == [10 + i for i in range(PIXELS)])
+    order = []
+    for _ in range(4):
+        press(Keys.TAB)
+        order.append(focused().get_attribute("id"))
+    assert order == ["file", "noise", "level", "again"]
+    level = browser.find_element(By.ID, "level")
+    before = text(browser, "level-text")
+    level.send_keys(Keys.ARROW_RIGHT)
+    assert text(browser, "level-text") != before
+    browser.find_element(By.ID, "noise").send_keys("None")
+    wait(browser, lambda b: text(b, "noisy-psnr") == "identical")
+
+
+@needs_browser
+def test_an_image_of_any_size_can_be_dropped(browser, tmp_path):
+    from selenium.webdriver.common.by import By
+
+    wait(browser, lambda b: "dB" in text(b, "denoised-psnr"))
+    Image.new("RGB", (600, 400), (200, 200, 200)).save(tmp_path / "large.png")
+    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "large.png"))
+    wait(browser, lambda b: set(canvas(b, "clean")) == {200})
+    (tmp_path / "text.png").write_text("not an image")
+    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "text.png"))
+    wait(browser, lambda b: "not an image" in text(b, "status"))
+    browser.get_log("browser")
+
+
+@needs_browser
+def test_an_error_is_shown(browser):
+    wait(browser, lambda b: "dB" in text(b, "denoised-psnr"))
+    browser.execute_script(
+        'window.fetch = async () => new Response(\'{"error": "overloaded"}\', {status: 503});'
+        "document.getElementById('again').click()"
+    )
+    wait(browser, lambda b: "overloaded" in text(b, "status"))
