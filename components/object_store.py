@@ -11,6 +11,7 @@ for every store: a dry run without a server sets it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import shutil
@@ -27,7 +28,10 @@ _DELETED_AT_ONCE = 1000
 class _Bucket(Protocol):
     """One bucket; keys have no leading slash."""
 
-    def keys(self, prefix: str) -> list[str]: ...
+    def tags(self, prefix: str) -> dict[str, str]:
+        """Each key with a tag that changes when the object does."""
+        ...
+
     def get(self, key: str, path: pathlib.Path) -> None: ...
     def put(self, path: pathlib.Path, key: str) -> None: ...
     def copy(self, key: str, target: str) -> None: ...
@@ -43,10 +47,10 @@ class _S3Bucket:
         # MinIO and other stand-alone servers know buckets by path, not by host name.
         self._client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
 
-    def keys(self, prefix: str) -> list[str]:
+    def tags(self, prefix: str) -> dict[str, str]:
         pages = self._client.get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self._name, Prefix=prefix)
-        return [item["Key"] for page in found for item in page.get("Contents", [])]
+        return {item["Key"]: item["ETag"] for page in found for item in page.get("Contents", [])}
 
     def get(self, key: str, path: pathlib.Path) -> None:
         self._client.download_file(self._name, key, str(path))
@@ -69,8 +73,8 @@ class _GoogleBucket:
 
         self._bucket = storage.Client().bucket(name)
 
-    def keys(self, prefix: str) -> list[str]:
-        return [blob.name for blob in self._bucket.list_blobs(prefix=prefix)]
+    def tags(self, prefix: str) -> dict[str, str]:
+        return {blob.name: blob.etag for blob in self._bucket.list_blobs(prefix=prefix)}
 
     def get(self, key: str, path: pathlib.Path) -> None:
         self._bucket.blob(key).download_to_filename(str(path))
@@ -90,10 +94,13 @@ class _FolderBucket:
     def __init__(self, root: pathlib.Path):
         self._root = root
 
-    def keys(self, prefix: str) -> list[str]:
-        files = (path for path in self._root.rglob("*") if path.is_file())
-        names = (path.relative_to(self._root).as_posix() for path in files)
-        return sorted(name for name in names if name.startswith(prefix))
+    def tags(self, prefix: str) -> dict[str, str]:
+        found = {
+            path.relative_to(self._root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self._root.rglob("*"))
+            if path.is_file()
+        }
+        return {name: tag for name, tag in found.items() if name.startswith(prefix)}
 
     def get(self, key: str, path: pathlib.Path) -> None:
         shutil.copyfile(self._root / key, path)
@@ -146,16 +153,22 @@ def files(uri: str) -> list[str]:
       uri: A folder or an object; it need not exist.
     """
     bucket, key = _open(uri)
-    return _names(bucket, key)
+    return list(_tags(bucket, key))
 
 
-def _names(bucket: _Bucket, key: str) -> list[str]:
+def fingerprint(uri: str) -> str:
+    """Changes when a file under a folder is added, removed or replaced."""
+    bucket, key = _open(uri)
+    return hashlib.sha256(repr(sorted(_tags(bucket, key).items())).encode()).hexdigest()
+
+
+def _tags(bucket: _Bucket, key: str) -> dict[str, str]:
     # A store's prefixes end anywhere: `a/b` would also find `a/bc`.
-    return [
-        name[len(key) :].lstrip("/")
-        for name in bucket.keys(key)
+    return {
+        name[len(key) :].lstrip("/"): tag
+        for name, tag in bucket.tags(key).items()
         if not name.endswith("/") and (not key or name == key or name.startswith(f"{key}/"))
-    ]
+    }
 
 
 def _join(key: str, name: str) -> str:
@@ -165,7 +178,7 @@ def _join(key: str, name: str) -> str:
 def download(uri: str, path: pathlib.Path | str) -> list[str]:
     """Copies a folder, or one object, to a local path; returns the names copied."""
     bucket, key = _open(uri)
-    names = _names(bucket, key)
+    names = list(_tags(bucket, key))
     for name in names:
         target = pathlib.Path(path, name) if name else pathlib.Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +203,7 @@ def upload(path: pathlib.Path | str, uri: str) -> list[str]:
 def delete(uri: str) -> None:
     """Removes a folder with everything in it."""
     bucket, key = _open(uri)
-    bucket.delete([_join(key, name) for name in _names(bucket, key)])
+    bucket.delete([_join(key, name) for name in _tags(bucket, key)])
 
 
 def publish(path: pathlib.Path | str, uri: str, last: str) -> None:

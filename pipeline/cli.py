@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import pathlib
 import sys
 import warnings
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import rich.console
 import typer
 
 from pipeline import config
-from pipeline.errors import DenoiseError, NotBlessedError, RunError
+from pipeline.errors import DenoiseError, NotBlessedError, RunError, UsageError
 from pipeline.workspace import Workspace
 
 app = typer.Typer(
@@ -42,6 +43,10 @@ DataOption = Annotated[
     typer.Option("--data", metavar="DIR", help="Folder with train/*.csv[.gz] and test/*.csv[.gz]."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", metavar="NAME=VALUE", help="Parameter of a run; may be repeated."),
+]
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", help="Show what TFX, Beam and TensorFlow print.")
 ]
@@ -223,6 +228,140 @@ def evaluate(
         else:
             shown = [row for row in rows if row.label == summary.ALL]
             display.console(out).print(summary.metrics_table(shown, f"{saved_model}"))
+
+
+@app.command()
+def compile(
+    image: Annotated[str, typer.Option("--image", help="Container image of the steps.")],
+    pipeline_root: Annotated[
+        str,
+        typer.Option("--pipeline-root", metavar="URI", help="s3://, minio:// or gs://BUCKET/…"),
+    ],
+    runner: Annotated[
+        Literal["kubeflow"], typer.Option("--runner", help="For which orchestrator.")
+    ] = "kubeflow",
+    output: Annotated[pathlib.Path, typer.Option("--output", metavar="FILE")] = pathlib.Path(
+        "pipeline.yaml"
+    ),
+    preset: PresetOption = config.DEFAULT_PRESET,
+    set_: SetOption = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="URI", help="Data folder; default: PIPELINE_ROOT/data."),
+    ] = None,
+    serving: Annotated[
+        str | None,
+        typer.Option(
+            "--serving",
+            metavar="URI",
+            help="Where models are pushed; default: PIPELINE_ROOT/serving/denoiser.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Execute it here, as Kubeflow Pipelines would."),
+    ] = False,
+    dry_run_folder: Annotated[
+        pathlib.Path,
+        typer.Option("--dry-run-folder", metavar="DIR", help="Logs, cache and stand-in store."),
+    ] = pathlib.Path("workspace/dry-run"),
+    real_store: Annotated[
+        bool,
+        typer.Option(
+            "--real-store",
+            help="In a dry run, use the object store itself, with the environment's credentials.",
+        ),
+    ] = False,
+    parameter: ParameterOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Compile the pipeline for Kubeflow Pipelines 2, and try it here without a cluster.
+
+    Example: `denoise compile --image registry.example.org/denoise:1
+    --pipeline-root s3://ml/denoise --output pipeline.yaml --dry-run --data my_images`.
+    """
+    from pipeline import display, kubeflow
+    from pipeline import dry_run as rehearsal
+
+    settings = config.load(preset, set_ or [])
+    locations = kubeflow.Locations.under(pipeline_root, _absolute(data), _absolute(serving))
+    parameters = _parameters(parameter)
+    with display.quiet(dry_run_folder / "compile.log", verbose) as (out, err):
+        stream = err if as_json else out
+        spec = kubeflow.compile(settings, image, locations)
+        kubeflow.write(spec, output)
+        tasks = spec["root"]["dag"]["tasks"]
+        console = display.console(stream)
+        console.print(f"{output}: {len(tasks)} tasks, PipelineSpec {spec['schemaVersion']}")
+        if not dry_run:
+            return
+        with display.Steps(stream, total=len(tasks)) as steps:
+            try:
+                result = rehearsal.run(
+                    output,
+                    dry_run_folder,
+                    parameters,
+                    real_store=real_store,
+                    started=steps.start,
+                    finished=lambda task: steps.finish(task.state),
+                )
+            except DenoiseError:
+                steps.finish("failed")
+                raise
+        if as_json:
+            _print_json(dataclasses.asdict(result), out)
+        console.print(f"blessed     {'yes' if result.blessed else 'no'}")
+        console.print(f"pushed      {result.pushed or 'no'}", soft_wrap=True)
+    if not result.pushed:
+        raise NotBlessedError("The pipeline ran, but the model was not blessed, so not pushed.")
+
+
+def _absolute(location: str | None) -> str | None:
+    """A data or serving folder as the steps, which run in folders of their own, can read it."""
+    if location is None or "://" in location:
+        return location
+    return str(pathlib.Path(location).resolve())
+
+
+def _parameters(given: list[str] | None) -> dict[str, str]:
+    pairs = [item.partition("=") for item in given or []]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise UsageError(f"--parameter {name}: expected NAME=VALUE, for example epochs=3.")
+    return {name: value for name, _, value in pairs}
+
+
+@app.command()
+def submit(
+    endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help="KFP's API.")],
+    pipeline: Annotated[
+        pathlib.Path, typer.Option("--pipeline", metavar="FILE", help="What was compiled.")
+    ] = pathlib.Path("pipeline.yaml"),
+    parameter: ParameterOption = None,
+    experiment: Annotated[str, typer.Option("--experiment", metavar="NAME")] = "denoise",
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", metavar="SECONDS", help="Wait for the end, at most so long."),
+    ] = None,
+    cron: Annotated[
+        str | None,
+        typer.Option("--cron", metavar="FIELDS", help="Start it again and again, seconds first."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Upload a compiled pipeline to Kubeflow Pipelines, start it, wait and report.
+
+    Example: `denoise submit --endpoint http://localhost:8080 --parameter epochs=3 --wait 3600`.
+    """
+    from pipeline import kubeflow
+
+    result = kubeflow.submit(pipeline, endpoint, _parameters(parameter), experiment, wait, cron)
+    if as_json:
+        _print_json(result)
+    else:
+        for name, value in result.items():
+            print(f"{name:<16} {value}")
 
 
 def main() -> NoReturn:

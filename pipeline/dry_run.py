@@ -79,6 +79,7 @@ class Task:
     """done or cached."""
     seconds: float
     outputs: dict[str, Artifact]
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     log: pathlib.Path | None = None
 
 
@@ -110,6 +111,10 @@ class Result:
         return artifact.metadata.get("pushed_destination")
 
 
+_Outputs = tuple[dict[str, Artifact], dict[str, Any]]
+"""Artifacts and parameters by name."""
+
+
 class _State:
     """KFP's metadata store and cache: one JSON file, written after each task."""
 
@@ -132,17 +137,23 @@ class _State:
                 return Artifact(**values)
         return None
 
-    def cached(self, key: str) -> dict[str, Artifact] | None:
-        outputs = self._values["cache"].get(key)
-        if outputs is None:
+    def cached(self, key: str) -> _Outputs | None:
+        entry = self._values["cache"].get(key)
+        if entry is None:
             return None
-        return {
+        artifacts = {
             name: Artifact(**self._values["artifacts"][number - 1])
-            for name, number in outputs.items()
+            for name, number in entry["artifacts"].items()
         }
+        return artifacts, entry["parameters"]
 
-    def cache(self, key: str, outputs: Mapping[str, Artifact]) -> None:
-        self._values["cache"][key] = {name: artifact.id for name, artifact in outputs.items()}
+    def cache(
+        self, key: str, outputs: Mapping[str, Artifact], parameters: Mapping[str, Any]
+    ) -> None:
+        self._values["cache"][key] = {
+            "artifacts": {name: artifact.id for name, artifact in outputs.items()},
+            "parameters": dict(parameters),
+        }
 
     def save(self) -> None:
         write_json(self._file, self._values)
@@ -192,22 +203,24 @@ def run(
             started(name)
             begun = time.monotonic()
             driver = _Driver(spec, name, values, tasks, run_id)
+            state_of_task, log = "done", None
             if "importer" in driver.executor:
-                outputs, what, log = _import(driver, state), "done", None
+                outputs, given = _import(driver, state), {}
             else:
                 inputs = driver.inputs()
                 cache_key = driver.cache_key(inputs)
                 cached = state.cached(cache_key) if cache_key else None
                 if cached is not None:
-                    outputs, what, log = cached, "cached", None
+                    (outputs, given), state_of_task = cached, "cached"
                 else:
                     place = folder / "runs" / run_id / name
-                    outputs, log = _launch(driver, inputs, place, state), place / "log.txt"
-                    what = "done"
+                    outputs, given = _launch(driver, inputs, place, state)
+                    log = place / "log.txt"
                     if cache_key:
-                        state.cache(cache_key, outputs)
+                        state.cache(cache_key, outputs, given)
             state.save()
-            tasks[name] = Task(name, what, time.monotonic() - begun, outputs, log)
+            seconds = time.monotonic() - begun
+            tasks[name] = Task(name, state_of_task, seconds, outputs, given, log)
             finished(tasks[name])
     finally:
         if not real_store:
@@ -288,6 +301,9 @@ class _Driver:
             return self._run_parameters[wanted]
         if "constant" in given.get("runtimeValue", {}):
             return given["runtimeValue"]["constant"]
+        if "taskOutputParameter" in given:
+            source = given["taskOutputParameter"]
+            return self._finished[source["producerTask"]].parameters[source["outputParameterKey"]]
         raise RunError(f"{self.name}: KFP cannot resolve the parameter {dict(given)}.")
 
     def inputs(self) -> dict[str, Any]:
@@ -324,18 +340,23 @@ class _Driver:
             }
         return {"parameterValues": values, "artifacts": artifacts}
 
-    def outputs(self) -> dict[str, Any]:
-        """`outputs` of the ExecutorInput, without `outputFile`."""
+    def outputs(self, place: pathlib.Path) -> dict[str, Any]:
+        """`outputs` of the ExecutorInput."""
         declared = self.component.get("outputDefinitions", {})
-        if declared.get("parameters"):
-            raise RunError(f"{self.name}: output parameters are not imitated here.")
+        files = place / "kfp" / "outputs"
         artifacts = {}
         for name, declaration in declared.get("artifacts", {}).items():
             artifact = {"uri": f"{self._uri}/{name}", "type": declaration["artifactType"]}
             if "metadata" in declaration:
                 artifact["metadata"] = declaration["metadata"]
             artifacts[name] = {"artifacts": [artifact]}
-        return {"artifacts": artifacts}
+        return {
+            "artifacts": artifacts,
+            "parameters": {
+                name: {"outputFile": str(files / name)} for name in declared.get("parameters", {})
+            },
+            "outputFile": str(place / "kfp_outputs" / "output_metadata.json"),
+        }
 
     def cache_key(self, inputs: Mapping[str, Any]) -> str | None:
         """Of the task's result; None where it is not to be cached."""
@@ -347,6 +368,7 @@ class _Driver:
             inputs["parameterValues"],
             {name: [a["name"] for a in v["artifacts"]] for name, v in inputs["artifacts"].items()},
             {name: [v["artifactType"], v.get("metadata")] for name, v in outputs.items()},
+            self.component.get("outputDefinitions", {}).get("parameters", {}),
             container["image"],
             [*container.get("command", []), *container.get("args", [])],
             container.get("env", []),
@@ -378,16 +400,17 @@ def _import(driver: _Driver, state: _State) -> dict[str, Artifact]:
 
 def _launch(
     driver: _Driver, inputs: dict[str, Any], place: pathlib.Path, state: _State
-) -> dict[str, Artifact]:
+) -> _Outputs:
     """What KFP's launcher does in the container."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    disk, output_file = place / "disk", place / "kfp_outputs" / "output_metadata.json"
+    disk = place / "disk"
     for name in ("work", "home", "tmp"):
         (place / name).mkdir(parents=True)
-    outputs = driver.outputs()
-    executor_input = {"inputs": inputs, "outputs": {**outputs, "outputFile": str(output_file)}}
+    outputs = driver.outputs(place)
+    output_file = pathlib.Path(outputs["outputFile"])
+    executor_input = {"inputs": inputs, "outputs": outputs}
     # Through the message: what it does not know would not reach the container either.
     message = json_format.ParseDict(executor_input, pipeline_spec_pb2.ExecutorInput())
     text = json_format.MessageToJson(message, indent=None)
@@ -399,6 +422,8 @@ def _launch(
     for of_output in outputs["artifacts"].values():
         _on(disk, of_output["artifacts"][0]["uri"]).parent.mkdir(parents=True, exist_ok=True)
 
+    for of_parameter in outputs["parameters"].values():
+        pathlib.Path(of_parameter["outputFile"]).parent.mkdir(parents=True, exist_ok=True)
     container = driver.executor["container"]
     command = [
         argument.replace("{{$}}", text)
@@ -407,12 +432,22 @@ def _launch(
     _execute(driver.name, command, place, disk)
 
     written: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     if output_file.exists():
         try:
             json_format.Parse(output_file.read_text(), pipeline_spec_pb2.ExecutorOutput())
         except json_format.ParseError as error:
             raise RunError(f"{driver.name}: KFP would refuse {output_file}: {error}") from error
-        written = json.loads(output_file.read_text()).get("artifacts", {})
+        output = json.loads(output_file.read_text())
+        written, parameters = output.get("artifacts", {}), output.get("parameterValues", {})
+    for name, of_parameter in outputs["parameters"].items():
+        if name not in parameters:
+            try:
+                text = pathlib.Path(of_parameter["outputFile"]).read_text()
+            except OSError as error:
+                raise RunError(f"{driver.name}: the parameter {name} was not put out.") from error
+            kind = driver.component["outputDefinitions"]["parameters"][name]["parameterType"]
+            parameters[name] = text if kind == "STRING" else json.loads(text)
     result = {}
     for name, of_output in outputs["artifacts"].items():
         artifact = of_output["artifacts"][0]
@@ -432,7 +467,7 @@ def _launch(
         result[name] = state.add(_title(artifact["type"]), artifact["uri"], metadata)
     for folder in (disk, place / "work", place / "home", place / "tmp"):
         shutil.rmtree(folder, ignore_errors=True)
-    return result
+    return result, parameters
 
 
 def _on(disk: pathlib.Path, uri: str) -> pathlib.Path:

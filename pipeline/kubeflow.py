@@ -7,6 +7,7 @@ files of its source; `pipeline.dry_run` does the same on one machine.
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import datetime
 import json
@@ -21,16 +22,17 @@ import yaml
 from pipeline import dag
 from pipeline.config import Settings
 from pipeline.errors import RunError, UsageError
-from pipeline.kubeflow_container import AS_COMPILED, COMMAND, EPOCHS, PRESET
+from pipeline.kubeflow_container import AS_COMPILED, COMMAND, DATA_VERSION, EPOCHS, PRESET
 
 SCHEMA_VERSION = "2.1.0"
 """The only one KFP's API server takes (backend/src/apiserver/template/v2_template.go)."""
 DATA = "data"
 _PLACES = ("input_base", "push_destination", "serving")
 """Parameters of steps that say where, and so do not depend on the settings."""
-_LOOK_OUTSIDE = ("CsvIngestion", "PushedModel")
-"""Steps whose result depends on more than their inputs: KFP, which knows nothing of TFX's
-drivers, would answer them from its cache when data or pushed models changed."""
+DRIVERS = {"CsvIngestion": DATA_VERSION, "PushedModel": "version"}
+"""Steps whose result depends on more than their inputs, with the parameter that says on what.
+KFP ignores TFX's drivers, and would answer these steps from its cache when data or pushed models
+changed; so each gets a task before it that looks, and is never answered from the cache."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _EXECUTORS = ("container", "importer")
 
@@ -102,6 +104,8 @@ def compile(settings: Settings, image: str, locations: Locations) -> dict[str, A
     spec = job["pipelineSpec"]
     check(spec)
     spec["defaultPipelineRoot"] = locations.pipeline_root
+    for name in DRIVERS:
+        _add_driver(name, spec)
     for name, task in spec["root"]["dag"]["tasks"].items():
         _finish_step(name, task, spec, settings)
     defaults = {DATA: locations.data, **AS_COMPILED}
@@ -138,16 +142,53 @@ def schema_uri(settings: Settings) -> str:
     return f"data:text/plain;base64,{base64.b64encode(text).decode()}"
 
 
+def _add_driver(name: str, spec: dict[str, Any]) -> None:
+    """Puts a task before a step that finds out what it depends on (`kubeflow_container.drive`)."""
+    tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
+    executors = spec["deploymentSpec"]["executors"]
+    task, component = tasks[name], components[name]
+    driver, parameter = f"{name}-driver", DRIVERS[name]
+    components[driver] = {
+        "executorLabel": f"{driver}_executor",
+        "inputDefinitions": copy.deepcopy(component["inputDefinitions"]),
+        "outputDefinitions": {"parameters": {parameter: {"parameterType": "STRING"}}},
+    }
+    executors[f"{driver}_executor"] = {
+        "container": {
+            "image": executors[component["executorLabel"]]["container"]["image"],
+            "args": [
+                "--drive",
+                parameter,
+                "--json_serialized_invocation_args",
+                "{{$}}",
+                "--json_serialized_inputs_spec_args",
+                "",
+            ],
+        }
+    }
+    tasks[driver] = {
+        "taskInfo": {"name": driver},
+        "componentRef": {"name": driver},
+        "inputs": copy.deepcopy(task["inputs"]),
+        "dependentTasks": list(task.get("dependentTasks", [])),
+        "cachingOptions": {},
+    }
+    component["inputDefinitions"]["parameters"][parameter] = {"parameterType": "STRING"}
+    task["inputs"]["parameters"][parameter] = {
+        "taskOutputParameter": {"producerTask": driver, "outputParameterKey": parameter}
+    }
+    task["dependentTasks"] = [*task.get("dependentTasks", []), driver]
+
+
 def _finish_step(name: str, task: dict[str, Any], spec: dict[str, Any], settings: Settings) -> None:
     """Adds to a step what TFX's compiler knows nothing of."""
     component = spec["components"][task["componentRef"]["name"]]
     executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
-    if name in _LOOK_OUTSIDE:
-        task["cachingOptions"] = {}
     if "container" not in executor:
         return
     container = executor["container"]
-    container["command"] = [*COMMAND, "--step", name]
+    step = name.removesuffix("-driver")
+    container["command"] = [*COMMAND, "--step", step]
 
     declared = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
     given = task.setdefault("inputs", {}).setdefault("parameters", {})
@@ -162,7 +203,7 @@ def _finish_step(name: str, task: dict[str, Any], spec: dict[str, Any], settings
     at = arguments.index("--json_serialized_inputs_spec_args") + 1
     arguments[at] = json.dumps(component["inputDefinitions"], sort_keys=True)
 
-    wanted = settings.kubeflow.resources(name)
+    wanted = settings.kubeflow.resources(step)
     resources: dict[str, Any] = {}
     if wanted.cpu is not None:
         resources |= {"cpuRequest": wanted.cpu, "cpuLimit": wanted.cpu}

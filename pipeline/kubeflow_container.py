@@ -20,6 +20,7 @@ for each store. So here
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -28,9 +29,10 @@ import sys
 import tempfile
 import urllib.request
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
-from components import object_store
+from components import object_store, pushed_model
 from pipeline import data
 from pipeline.errors import DenoiseError, UsageError
 
@@ -39,6 +41,8 @@ ROOT = "DENOISE_LAUNCHER_ROOT"
 """Environment variable: the folder that stands for `/` in the launcher's local paths."""
 FOLDERS = {"s3": "s3", "minio": "minio", "gs": "gcs"}
 """Where the launcher keeps a scheme's artifacts: LocalPathForURI of launcher_v2.go."""
+DATA_VERSION = "data_version"
+"""Parameter of ingestion that only KFP's cache looks at."""
 PRESET, EPOCHS = "preset", "epochs"
 """Parameters an operator may change when starting a run."""
 _SPAN = re.compile(r"span-(\d+)")
@@ -141,6 +145,34 @@ def _newest_span(names: list[str]) -> str:
     return found[max(found)] if found else ""
 
 
+def drive(step: str, parameters: Mapping[str, Any], artifacts: Mapping[str, Any]) -> str:
+    """What a step depends on besides its inputs, for KFP's cache.
+
+    Args:
+      step: `CsvIngestion` or `PushedModel`.
+      parameters: The step's.
+      artifacts: The step's input artifacts, with local paths.
+
+    Returns:
+      A fingerprint of the data files; or the version of the model pushed last.
+    """
+    if step == "PushedModel":
+        from tfx.utils import path_utils
+
+        candidate = artifacts["candidate"]["artifacts"][0]["uri"]
+        return pushed_model.latest(parameters["serving"], path_utils.serving_model_path(candidate))
+    location = parameters["input_base"]
+    if object_store.is_remote(location):
+        newest = _newest_span(object_store.files(location))
+        return object_store.fingerprint(f"{location}/{newest}".rstrip("/"))
+    digest = hashlib.sha256()
+    folder = data.latest_span(location)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stat = file.stat()
+        digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
 def _rewrite_output(output_file: str) -> None:
     path = pathlib.Path(output_file)
     path.write_text(json.dumps(to_uris(json.loads(path.read_text()))))
@@ -150,14 +182,16 @@ def run(arguments: list[str]) -> None:
     """Runs one step.
 
     Args:
-      arguments: `--step NAME`, then what TFX's run_executor takes.
+      arguments: `--step NAME`, then what TFX's run_executor takes; with `--drive PARAMETER` the
+        step is not run, but what it depends on is put out as that parameter.
 
     Raises:
       DenoiseError: the step found something to refuse; other errors pass through.
     """
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--step", required=True)
-    parser.add_argument("--executor_class_path", required=True)
+    parser.add_argument("--drive", metavar="PARAMETER")
+    parser.add_argument("--executor_class_path")
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
     options, beam_args = parser.parse_known_args(arguments)
@@ -173,6 +207,15 @@ def run(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="data-") as folder:
         parameters = executor_input.get("inputs", {}).get("parameterValues", {})
         _with_settings(options.step, parameters)
+        if options.drive:
+            artifacts = executor_input.get("inputs", {}).get("artifacts", {})
+            value = drive(options.step, parameters, artifacts)
+            print(f"{options.step}: {options.drive} is {value}", flush=True)
+            output_file = pathlib.Path(executor_input["outputs"]["outputFile"])
+            output_file.parent.mkdir(parents=True, exist_ok=True)
+            output_file.write_text(json.dumps({"parameterValues": {options.drive: value}}))
+            return
+        parameters.pop(DATA_VERSION, None)
         _with_local_data(parameters, folder)
         _with_local_schema(parameters, folder)
         options.json_serialized_invocation_args = json.dumps(executor_input)

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Builds the image without a Docker engine, and runs a dry run inside it: `make image-test`.
+#
+# Needs root, buildah and debootstrap (Debian packages). The base is made by debootstrap from
+# the machine's own package source; chroot isolation needs no privileges of the kernel.
+#
+#   IMAGE_TEST_FOLDER  what is built is kept here (default: /var/tmp/denoise-image)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+folder=${IMAGE_TEST_FOLDER:-/var/tmp/denoise-image}
+suite=trixie
+mkdir -p "$folder"
+
+for tool in buildah debootstrap; do
+  if ! command -v "$tool" >/dev/null; then
+    echo "image-test: $tool is missing (apt-get install buildah debootstrap)" >&2
+    exit 1
+  fi
+done
+
+root=$folder/$suite
+if [ ! -e "$root/.done" ]; then
+  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
+    | awk '/^URIs:/ { print $2; exit } /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }')
+  debootstrap --variant=minbase "$suite" "$root" "$mirror"
+  touch "$root/.done"
+fi
+
+export STORAGE_DRIVER=${STORAGE_DRIVER:-overlay} BUILDAH_ISOLATION=chroot
+buildah() { command buildah --root "$folder/storage" --runroot "$folder/run" "$@"; }
+
+if ! buildah inspect --type image denoise-base >/dev/null 2>&1; then
+  base=$(buildah from scratch)
+  buildah add --quiet "$base" "$root" /
+  buildah commit --quiet "$base" denoise-base
+  buildah rm "$base"
+fi
+
+# The machine's own package settings, seen while building and not kept.
+mounts=()
+for file in /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
+  [ -e "$file" ] && mounts+=(--volume "$file:$file:ro")
+done
+for name in PIP_DEFAULT_TIMEOUT PIP_CERT; do
+  [ -n "${!name:-}" ] && mounts+=(--env "$name=${!name}")
+done
+echo "image-test: building"
+time buildah bud --layers --network host "${mounts[@]}" \
+  --build-arg BASE=localhost/denoise-base --tag denoise .
+
+echo "image-test: running"
+python=${VENV:-.venv}/bin/python
+data=$folder/data
+"$python" -c "from tests import clothing; clothing.write_csvs('$data', train=400, test=100)"
+container=$(buildah from denoise)
+trap 'buildah rm "$container" >/dev/null' EXIT
+run() {
+  buildah run --network host --user 10001 --volume "$data:/data:ro" "$container" -- "$@"
+}
+run id
+run denoise compile --runner kubeflow --image denoise --pipeline-root s3://ml/pipelines \
+  --data /data --output /workspace/pipeline.yaml \
+  --set model.name=strided_cae --set training.epochs=1 --set evaluation.min_gain=-100 \
+  --set data.max_drift=1 \
+  --dry-run --dry-run-folder /workspace/dry-run
