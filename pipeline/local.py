@@ -19,6 +19,19 @@ from pipeline.errors import DenoiseError, RunError
 from pipeline.workspace import Workspace
 
 
+def check_names(settings: Settings) -> None:
+    """Tries what the settings only name, before hours of work depend on it.
+
+    Raises:
+      UsageError: a noise or model is not known, or the model does not take such images.
+    """
+    from components import models, noise
+
+    for expression in (settings.noise.training, *settings.noise.evaluation):
+        noise.parse(expression)
+    models.build(settings.model.name, settings.image.shape, **settings.model.arguments)
+
+
 def run(
     settings: Settings, workspace: Workspace, data: pathlib.Path, stream: IO[str]
 ) -> summary.Summary:
@@ -34,6 +47,7 @@ def run(
       DenoiseError: a step failed; it names the step.
     """
     started = time.time()
+    check_names(settings)
     from components.schema import make_schema, read_schema, write_schema
 
     if settings.data.schema_file is not None:

@@ -1,0 +1,133 @@
+"""Killed runs go on, bad data stops a run before training, two runs do not meet."""
+
+import gzip
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from pipeline.workspace import Workspace
+from tests.end_to_end.conftest import STEPS, Denoise
+
+
+@pytest.fixture
+def fresh(tmp_path, data):
+    return Denoise(tmp_path / "workspace", data)
+
+
+def _states(denoise: Denoise) -> dict[str, str]:
+    return {step["name"]: step["state"] for step in denoise.summary()["steps"]}
+
+
+def test_a_killed_run_goes_on_where_it_stopped(fresh):
+    """Killed in three of its steps in turn, a run still ends as one that was left alone."""
+    fresh.run_killed_in("CsvIngestion")
+    fresh.run_killed_in("Transform")
+    fresh.run_killed_in("Trainer", "training.epochs=4")
+    done = fresh.run("training.epochs=4")
+    assert done.returncode == 0, done.stderr[-4000:]
+    states = _states(fresh)
+    before = STEPS[: STEPS.index("Trainer")]
+    assert {states[step] for step in before} == {"cached"}
+    assert {states[step] for step in STEPS[len(before) :]} == {"done"}
+    summary = fresh.summary()
+    assert summary["training"]["resumed_from_epoch"] >= 1
+    assert summary["outcome"] == "pushed"
+    assert fresh.versions() == [summary["pushed_version"]]
+    assert not list(fresh.workspace.glob("pipeline_root/Trainer/resume/*"))
+
+    status = json.loads(fresh.call("status", "--json").stdout)
+    assert [run["state"] for run in status["runs"]] == ["failed", "failed", "failed", "done"]
+    assert len(status["models"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_in_any_step(fresh, step):
+    fresh.run_killed_in(step)
+    done = fresh.run()
+    assert done.returncode == 0, done.stderr[-4000:]
+    states = _states(fresh)
+    assert {states[name] for name in STEPS[: STEPS.index(step)]} <= {"cached"}
+    assert fresh.summary()["outcome"] == "pushed"
+    assert len(fresh.versions()) == 1
+
+
+def test_a_second_run_in_one_workspace_is_refused(fresh):
+    with Workspace(fresh.workspace).lock():
+        done = fresh.run()
+    assert done.returncode == 1
+    assert "another run" in done.stderr
+    assert "--workspace" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_truncated_file_stops_the_run_before_training(fresh, data, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(data, broken)
+    (file,) = (broken / "train").glob("*.csv")
+    whole = gzip.compress(file.read_bytes())
+    (broken / "train" / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
+    done = Denoise(fresh.workspace, broken).run()
+    assert done.returncode == 1
+    assert "cut.csv.gz" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _states(fresh) == {"CsvIngestion": "failed"}
+    assert fresh.versions() == []
+
+
+def test_bad_rows_are_set_aside_up_to_the_limit(fresh, data, tmp_path):
+    dirty = tmp_path / "dirty"
+    shutil.copytree(data, dirty)
+    (file,) = (dirty / "train").glob("*.csv")
+    with open(file, "a") as stream:
+        stream.write("3,1,2\n")
+    done = Denoise(fresh.workspace, dirty).run()
+    assert done.returncode == 1
+    assert f"{file.name}, line {len(file.read_text().splitlines())}" in done.stderr
+    assert "data.max_bad_rows" in done.stderr
+
+
+def test_data_of_another_kind_is_an_anomaly(fresh, data, tmp_path):
+    """All test images black: the split is readable, but not like train."""
+    drifted = tmp_path / "drifted"
+    shutil.copytree(data, drifted)
+    (file,) = (drifted / "test").glob("*.csv")
+    header, *rows = file.read_text().splitlines()
+    blackened = [row.split(",")[0] + ",0" * 784 for row in rows]
+    file.write_text("\n".join([header, *blackened]) + "\n")
+    done = Denoise(fresh.workspace, drifted).run()
+    assert done.returncode == 1
+    assert "AnomalyGate" in done.stderr
+    assert "split test against train, feature image" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _states(fresh)["AnomalyGate"] == "failed"
+    assert "Trainer" not in _states(fresh)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "training.epochs=none"), "training.epochs"),
+        (("--set", "training.epoch=3"), "training.epoch"),
+        (("--set", "epochs"), "section.field=value"),
+        (("--preset", "nosuch"), "there is no such preset"),
+        (("--set", "noise.training='fog(0.1)'"), "fog"),
+        (("--set", "model.name=resnet"), "resnet"),
+    ],
+)
+def test_wrong_settings_end_with_status_2_before_anything_runs(fresh, arguments, message):
+    command = fresh.command("run", "--data", str(fresh.data), *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (fresh.workspace / "metadata.sqlite").exists()
+
+
+def test_a_folder_without_data_is_named(fresh, tmp_path):
+    done = Denoise(fresh.workspace, tmp_path).run()
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr
+    assert "train/*.csv" in done.stderr

@@ -1,0 +1,228 @@
+"""From CSVs to a pushed model: what a run leaves behind."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.evaluation.measure import Measurement, load_denoiser
+from components.pixels import normalise
+from serving import signatures
+from tests import clothing
+from tests.end_to_end.conftest import STEPS, TEST, TRAIN
+
+
+@pytest.fixture(scope="module")
+def summary(finished):
+    return finished.summary()
+
+
+def test_every_step_ran_and_the_model_was_pushed(finished, summary):
+    assert [step["name"] for step in summary["steps"]] == STEPS
+    assert {step["state"] for step in summary["steps"]} == {"done"}
+    assert summary["outcome"] == "pushed"
+    assert finished.versions() == [summary["pushed_version"]]
+
+
+def test_no_row_is_lost(summary):
+    data = summary["data"]
+    assert data["rows"] == TRAIN + TEST
+    assert sum(data["examples"].values()) + sum(data["quarantined"].values()) == data["rows"]
+    assert data["examples"]["test"] == TEST
+    assert data["examples"]["validation"] > 0
+
+
+def test_every_noise_is_measured_on_every_test_image(summary):
+    noises = summary["settings"]["noise"]["evaluation"]
+    rows = {(row["noise"], row["label"]): row for row in summary["metrics"]}
+    assert {noise for noise, _ in rows} == {*noises, "*"}
+    for noise in noises:
+        assert rows[noise, "*"]["images"] == TEST
+        assert rows[noise, "*"]["psnr"] > rows[noise, "*"]["noisy_psnr"]
+        per_class = [rows[noise, str(label)] for label in range(clothing.CLASSES)]
+        assert sum(row["images"] for row in per_class) == TEST
+        mean = sum(row["images"] * row["psnr"] for row in per_class) / TEST
+        assert mean == pytest.approx(rows[noise, "*"]["psnr"], abs=1e-6)
+
+
+def test_the_pushed_model_has_every_signature_and_core_operations_only(summary):
+    loaded = tf.saved_model.load(summary["model"])
+    assert set(signatures.SIGNATURES) <= set(loaded.signatures)
+    operations = set()
+    for signature in loaded.signatures.values():
+        definition = signature.graph.as_graph_def()
+        functions = [node for function in definition.library.function for node in function.node_def]
+        operations |= {node.op for node in [*definition.node, *functions]}
+    # What needs a Python process or a custom kernel would not load in TF Serving.
+    assert not {op for op in operations if "PyFunc" in op or "Xla" in op}
+    functions = set(tf.config.__dict__) and {
+        function.signature.name
+        for signature in loaded.signatures.values()
+        for function in signature.graph.as_graph_def().library.function
+    }
+    known = tf.raw_ops.__dict__
+    assert not {op for op in operations - functions if op not in known}
+
+
+def test_served_equals_eager_equals_graph(finished, summary):
+    """One image through every signature, and through the Keras model itself."""
+    import keras
+
+    from components import models  # noqa: F401  # registers the layers
+    from components.training import KERAS_FILE
+
+    shape = (28, 28, 1)
+    images, _ = clothing.images(5, seed=99)
+    pixels = images.reshape(5, -1)
+    eager = keras.saving.load_model(f"{summary['model']}/{KERAS_FILE}")
+    clean = normalise(pixels, shape)
+    expected = np.clip(eager(clean), 0, 1)
+    in_graph = tf.function(lambda values: eager(normalise(values, shape)))
+    np.testing.assert_allclose(np.clip(in_graph(pixels), 0, 1), expected, atol=1e-5)
+
+    loaded = tf.saved_model.load(summary["model"]).signatures
+    inputs = signatures.requests(pixels, shape)
+    for name in ("serving_default", "predict_examples"):
+        tensors = {
+            key: tf.constant(value.tolist() if value.dtype == object else value)
+            for key, value in inputs[name].items()
+        }
+        np.testing.assert_allclose(loaded[name](**tensors)["denoised"], expected, atol=1e-5)
+    served = loaded["predict_pixels"](pixels=tf.constant(inputs["predict_pixels"]["pixels"]))
+    np.testing.assert_allclose(
+        served["denoised"].numpy().reshape(expected.shape) / 255, expected, atol=0.5 / 255 + 1e-5
+    )
+    encoded = loaded["predict_encoded"](
+        image_bytes=tf.constant(inputs["predict_encoded"]["image_bytes"].tolist())
+    )
+    decoded = np.stack([tf.io.decode_png(png).numpy() for png in encoded["denoised_bytes"].numpy()])
+    np.testing.assert_array_equal(decoded.reshape(5, -1), served["denoised"].numpy())
+
+
+@pytest.mark.parametrize(
+    ("signature", "name", "value", "message"),
+    [
+        ("serving_default", "image", np.full((1, 28, 28, 1), 2.0, np.float32), "expected values"),
+        ("serving_default", "image", np.full((1, 28, 28, 1), np.nan, np.float32), "expected"),
+        ("predict_pixels", "pixels", np.full((1, 784), 256, np.int32), "from 0 to 255"),
+        ("predict_pixels", "pixels", np.full((1, 784), -1, np.int32), "from 0 to 255"),
+        ("predict_encoded", "image_bytes", np.array([b"not a picture"]), "image"),
+        (
+            "predict_encoded",
+            "image_bytes",
+            np.array([tf.io.encode_png(np.zeros((5, 5, 1), np.uint8)).numpy()], object),
+            "PNG or JPEG of 28x28",
+        ),
+        ("predict_examples", "examples", np.array([b"\xff\xff"]), "parse"),
+    ],
+)
+def test_a_wrong_input_says_what_was_expected(summary, signature, name, value, message):
+    function = tf.saved_model.load(summary["model"]).signatures[signature]
+    tensor = tf.constant(value.tolist() if value.dtype == object else value)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        function(**{name: tensor})
+
+
+def test_transform_and_evaluator_see_the_same_noise(finished, summary):
+    """The noisy image Transform made is, bit for bit, what the Evaluator measures."""
+    shape = (28, 28, 1)
+    files = sorted(
+        map(
+            str,
+            finished.workspace.glob("pipeline_root/Transform/transformed_examples/*/Split-test/*"),
+        )
+    )
+    spec = {
+        "clean": tf.io.FixedLenFeature(shape, tf.float32),
+        "noisy": tf.io.FixedLenFeature(shape, tf.float32),
+        "noise": tf.io.FixedLenFeature((), tf.string),
+        "noise_level": tf.io.FixedLenFeature((), tf.float32),
+        "key": tf.io.FixedLenFeature((), tf.int64),
+    }
+    records = list(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
+    examples = tf.io.parse_example(records, spec)
+    assert len(records) == TEST
+    settings = summary["settings"]["noise"]
+    measurement = Measurement(settings["evaluation"], settings["seed"])
+    seen = set()
+    for noise in settings["evaluation"]:
+        noisy, level = measurement.noisy(noise, examples["clean"], examples["key"])
+        chosen = examples["noise"].numpy() == noise.encode()
+        seen.add(noise) if chosen.any() else None
+        np.testing.assert_array_equal(noisy.numpy()[chosen], examples["noisy"].numpy()[chosen])
+        np.testing.assert_array_equal(level[chosen], examples["noise_level"].numpy()[chosen])
+    assert seen == set(settings["evaluation"])
+
+
+def test_evaluate_gives_the_evaluators_figures(finished, summary):
+    done = finished.call("evaluate", "--data", str(finished.data), "--json")
+    assert done.returncode == 0, done.stderr
+    again = {(row["noise"], row["label"]): row for row in json.loads(done.stdout)}
+    for row in summary["metrics"]:
+        for name in ("psnr", "ssim", "mse", "mae", "noisy_psnr", "images"):
+            assert again[row["noise"], row["label"]][name] == pytest.approx(row[name], rel=1e-5)
+
+
+def test_evaluate_names_what_is_not_a_model(finished, tmp_path):
+    done = finished.call("evaluate", "--data", str(finished.data), "--model", str(tmp_path))
+    assert done.returncode == 1
+    assert "expected a SavedModel" in done.stderr
+
+
+def test_load_denoiser_is_what_was_measured(summary):
+    denoise = load_denoiser(summary["model"])
+    images, _ = clothing.images(3, seed=5)
+    result = np.asarray(denoise(normalise(images.reshape(3, -1), (28, 28, 1))))
+    assert result.shape == (3, 28, 28, 1)
+    assert result.min() >= 0
+    assert result.max() <= 1
+
+
+def test_status_traces_the_model_to_its_data_settings_and_code(finished, summary):
+    done = finished.call("status", "--json")
+    assert done.returncode == 0, done.stderr
+    history = json.loads(done.stdout)
+    assert history["runs"][0]["state"] == "done"
+    (model,) = history["models"]
+    assert model["data"] == str(finished.data)
+    assert model["data_fingerprint"]
+    assert model["code"]
+    assert model["settings"]["training"]["epochs"] == 2
+    assert model["blessed"]
+    assert model["servable"]
+    assert model["pushed_version"] == summary["pushed_version"]
+    assert model["served"]
+
+
+def test_a_second_run_is_answered_from_the_cache(finished):
+    before = finished.versions()
+    done = finished.run()
+    assert done.returncode == 0, done.stderr[-2000:]
+    summary = json.loads(done.stdout)
+    assert {step["state"] for step in summary["steps"]} == {"cached"}
+    assert summary["outcome"] == "unchanged"
+    assert finished.versions() == before
+
+
+def test_a_model_that_misses_a_threshold_is_not_pushed(finished):
+    before = finished.versions()
+    done = finished.run("evaluation.thresholds={gaussian(sd=0.5): {psnr: 90}}")
+    assert done.returncode == 1
+    assert "psnr on gaussian(sd=0.5) is" in done.stderr
+    assert "below the threshold 90.0000 dB" in done.stderr
+    assert finished.versions() == before
+    summary = finished.summary()
+    assert summary["outcome"] == "not blessed"
+    retrained = [step for step in summary["steps"] if step["name"] == "Trainer"]
+    assert retrained[0]["state"] == "cached"
+
+
+def test_a_model_worse_than_the_pushed_one_is_not_pushed(finished):
+    before = finished.versions()
+    done = finished.run("training.epochs=1", "training.learning_rate=1.0e-6")
+    assert done.returncode == 1
+    assert "worse than the last pushed model's" in done.stderr
+    assert finished.versions() == before
+    rows = finished.summary()["baseline_metrics"]
+    assert any(row["noise"] == "*" and row["images"] == 3 * TEST for row in rows)
