@@ -139,14 +139,26 @@ class Lineage:
                 shutil.rmtree(folder)
         return interrupted
 
-    def previous_statistics(self, current: int) -> str:
-        """URI of the newest statistics older than the artifact `current`, or empty."""
-        older = [
-            artifact
-            for artifact in self._store.get_artifacts_by_type("ExampleStatistics")
-            if artifact.id < current and pathlib.Path(artifact.uri).is_dir()
-        ]
-        return max(older, key=lambda artifact: artifact.id).uri if older else ""
+    def previous_statistics(self, current: Step) -> str:
+        """URI of the last data's statistics, or empty.
+
+        Args:
+          current: A StatisticsGen step. An older one counts if it had the same schema: images
+            of another shape or with other classes are not the same data that drifted.
+        """
+        statistics = current.output("statistics")
+        if statistics is None:
+            return ""
+        for step in reversed(self.steps()):
+            older = step.output("statistics") if step.component == current.component else None
+            if (
+                older is not None
+                and older.id < statistics.id
+                and step.inputs.get("schema") == current.inputs.get("schema")
+                and pathlib.Path(older.uri).is_dir()
+            ):
+                return older.uri
+        return ""
 
 
 def settings_of(step: Step) -> dict[str, Any]:

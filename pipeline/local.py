@@ -129,8 +129,7 @@ def _resolve_at_run_time(
         version = pushed_model.latest(places.serving, candidate)
         node.parameters.parameters["version"].field_value.string_value = version
     elif name == "AnomalyGate":
-        statistics = _latest(known, run_id, "StatisticsGen").output("statistics")
-        previous = known.previous_statistics(statistics.id) if statistics else ""
+        previous = known.previous_statistics(_latest(known, run_id, "StatisticsGen"))
         node.parameters.parameters["previous_statistics"].field_value.string_value = previous
 
 
