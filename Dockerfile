@@ -9,6 +9,8 @@ ARG BASE=debian:13.1-slim
 # Dependencies: compiled and installed here, so that no compiler is in the image.
 FROM ${BASE} AS dependencies
 ARG GPU=0
+# Only while building: a certificate of the network's own package mirror.
+ARG PIP_CERT
 ENV DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates g++ python3-dev python3-venv \

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 
-.PHONY: run test serve lint setup clean
+.PHONY: run test test-modern image-test serve lint setup clean
 
 setup:
 	@DENOISE_VENV=$(VENV) $(PYTHON) pipeline/bootstrap.py
@@ -16,6 +16,14 @@ serve: setup
 
 test: setup
 	@$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+
+# TFX 1.21, also where the C library is too old for it: the end-to-end tests.
+test-modern:
+	@$(PYTHON) pipeline/bootstrap.py --modern
+	@.venv-modern/bin/python -m pytest -m "not slow" $(or $(ARGS),tests/end_to_end)
+
+image-test: setup
+	@VENV=$(VENV) tests/image/test.sh
 
 lint: setup
 	@$(VENV)/bin/ruff check .

