@@ -75,4 +75,7 @@ class CsvIngestion(component.FileBasedExampleGen):
             output_config=example_gen_pb2.Output(),
             custom_config=example_gen_pb2.CustomConfig(custom_config=settings),
             range_config=range_config,
+            # Not the same default in every version.
+            output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
+            output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
         )

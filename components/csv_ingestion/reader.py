@@ -235,7 +235,7 @@ def parse(block: bytes, row: RowFormat) -> Rows:
 
 def _parse_plain(block: bytes, row: RowFormat) -> np.ndarray | None:
     """The values, uint8 (rows, columns), or None when a line needs a closer look."""
-    block = _plain(block)
+    block = _plain(block, row)
     raw = np.frombuffer(block, np.uint8)
     if not len(raw):
         return np.empty((0, row.columns), np.uint8)
@@ -269,28 +269,38 @@ def _parse_plain(block: bytes, row: RowFormat) -> np.ndarray | None:
     return None if (table[:, 0] >= row.classes).any() else table
 
 
-def _plain(block: bytes) -> bytes:
-    """Takes away what is tolerated, where one look at the whole block is enough for it."""
+def _plain(block: bytes, row: RowFormat) -> bytes:
+    """Takes away what is tolerated, as far as a look at the whole block is enough for it."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
-    if b", " in block:
-        block = block.replace(b", ", b",")
-    if block.startswith(b'"') and block.endswith(b'"\n'):
+    if b" " in block or b"\t" in block:
+        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+        short = np.diff(ends, prepend=-1).max() <= row.longest
+        if short and not _SPACE_WITHIN_A_VALUE.search(block):
+            block = block.translate(None, b" \t")
+    if b'"' in block:
         lines = block.count(b"\n")
         between = block.count(b'","')
         every_field_is_quoted = (
-            b'""' not in block
+            block.startswith(b'"')
+            and block.endswith(b'"\n')
+            and b'""' not in block
             and between == block.count(b",")
             and block.count(b'"\n"') == lines - 1
             and block.count(b'"') == 2 * (between + lines)
         )
         if every_field_is_quoted:
             block = block.replace(b'"', b"")
+        else:
+            block = _QUOTED_VALUE.sub(rb"\1", b"\n" + block)[1:]
     if b"\n\n" in block or block.startswith(b"\n"):
         block = re.sub(rb"\n{2,}", b"\n", block).lstrip(b"\n")
     return block
 
 
+_SPACE_WITHIN_A_VALUE = re.compile(rb"[^,\n \t][ \t]+[^,\n \t]")
+# The quote comes first so that the search can skip from one to the next.
+_QUOTED_VALUE = re.compile(rb'"(?<=[,\n]")([0-9]+)"(?=[,\n])')
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
 
 
@@ -328,11 +338,11 @@ def _row(line: bytes, row: RowFormat) -> list[int] | tuple[Reason, str]:
     """The values of a line, or what is wrong with it."""
     if len(line) > row.longest:
         return "line_too_long", f"longer than {row.longest} bytes"
-    fields = [_value(field) for field in line.split(b",")]
-    if len(fields) != row.columns:
-        return "wrong_columns", f"{len(fields)} columns, expected {row.columns}"
+    columns = line.count(b",") + 1
+    if columns != row.columns:
+        return "wrong_columns", f"{columns} columns, expected {row.columns}"
     values = []
-    for column, field in enumerate(fields):
+    for column, field in enumerate(map(_value, line.split(b","))):
         limit = 255 if column else row.classes - 1
         value = _integer(field)
         if value is not None and 0 <= value <= limit:

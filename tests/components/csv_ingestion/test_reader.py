@@ -70,6 +70,7 @@ LINES = st.one_of(
         lambda row: ",".join(f'"{value}"' for value in row)
     ),
     st.lists(FIELDS, min_size=0, max_size=6).map(",".join),
+    st.sampled_from([" " * 120 + "1,2,3,4", "1, 2 ,3,4\t", '"1",2,"3",4', "1 2,3,4,5"]),
     st.sampled_from(["", " ", "\r", "\t \r", "1, 2, 3, 4", "1,2,3,4\r", '"1,2",3,4', "," * 3]),
     st.text(alphabet='0123456789,," \t\r-', max_size=16),
 )
@@ -170,7 +171,16 @@ def test_a_long_bad_row_is_shown_cut():
 
 @pytest.mark.parametrize(
     "line",
-    [b"1,2,3,255", b"1, 2, 3, 255", b'"1","2","3","255"', b" 1\t,2 ,+3,0255", b'1,"2"," 3 ",255'],
+    [
+        b"1,2,3,255",
+        b"1, 2, 3, 255",
+        b"  1,  2,\t3 ,255 ",
+        b'"1","2","3","255"',
+        b'"1",2,"3",255',
+        b'1, "2", 3 ,255',
+        b"1,2,+3,0255",
+        b'1,"2"," 3 ",255',
+    ],
 )
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_tolerated_spellings(line, end):
