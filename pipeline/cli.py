@@ -15,7 +15,7 @@ import rich.console
 import typer
 
 from pipeline import config
-from pipeline.errors import DenoiseError, NotBlessedError, RunError, UsageError
+from pipeline.errors import DenoiseError, ModelError, NotBlessedError, RunError, UsageError
 from pipeline.workspace import Workspace
 
 app = typer.Typer(
@@ -93,8 +93,7 @@ def data(
         display.quiet(place.logs / "data.log", verbose=False) as (out, err),
         display.Steps(err, total=1) as steps,
     ):
-        steps.start("data")
-        try:
+        with steps.step("data"):
             folder = data or data_source.fashion_mnist(workspace)
             data_source.check_folder(folder)
             if infer_schema:
@@ -104,10 +103,6 @@ def data(
 
                 schema = infer(folder, settings.image)
                 infer_schema.write_text(text_format.MessageToString(schema))
-        except BaseException:
-            steps.finish("failed")
-            raise
-        steps.finish("done")
         print(infer_schema or folder, file=out)
 
 
@@ -135,14 +130,8 @@ def run(
     with place.lock(), display.quiet(place.logs / "run.log", verbose) as (out, err):
         stream = err if as_json else out
         if data is None:
-            with display.Steps(stream, total=1) as steps:
-                steps.start("Fashion-MNIST")
-                try:
-                    folder = data_source.fashion_mnist(workspace)
-                except BaseException:
-                    steps.finish("failed")
-                    raise
-                steps.finish("done")
+            with display.Steps(stream, total=1) as steps, steps.step("Fashion-MNIST"):
+                folder = data_source.fashion_mnist(workspace)
         else:
             folder = data
             data_source.check_folder(folder)
@@ -213,21 +202,162 @@ def evaluate(
         display.quiet(place.logs / "evaluate.log", verbose) as (out, err),
         display.Steps(err, total=1) as steps,
     ):
-        steps.start("evaluate")
-        try:
+        with steps.step("evaluate"):
             folder = data or data_source.fashion_mnist(workspace)
             data_source.check_folder(folder)
             saved_model = model or evaluating.pushed_model(place)
             rows = evaluating.evaluate(str(saved_model), folder, settings)
-        except BaseException:
-            steps.finish("failed")
-            raise
-        steps.finish("done")
         if as_json:
             _print_json([row.model_dump(mode="json") for row in rows], out)
         else:
             shown = [row for row in rows if row.label == summary.ALL]
             display.console(out).print(summary.metrics_table(shown, f"{saved_model}"))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(context: typer.Context, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Serve the pushed model: gRPC on 8500, REST and a page on 8501, loopback only.
+
+    Takes tensorflow_model_server's flags, such as `--port`, `--rest_api_port`,
+    `--model_base_path`, `--model_config_file`, `--enable_batching` and
+    `--batching_parameters_file`; and `--host` for another address, `--page=false` for no page.
+    New versions are picked up while it runs.
+
+    Example: `denoise serve --rest_api_port=9000`.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
+    )
+    from serving import options
+
+    defaults: dict[str, Any] = {}
+    if not any(argument.startswith("--model") for argument in context.args):
+        folder = Workspace(workspace).serving
+        if not folder.is_dir():
+            raise ModelError(f"{folder}: no model was pushed. Call `denoise run` first.")
+        defaults = {"model_name": folder.name, "model_base_path": folder.resolve()}
+    checked = options.parse_flags(context.args, **defaults)
+    from serving.server import serve as serve_until_stopped
+
+    serve_until_stopped(checked)
+
+
+@app.command()
+def predict(
+    inputs: Annotated[
+        list[pathlib.Path],
+        typer.Argument(metavar="INPUT...", help="PNG or JPEG files, folders of them, or CSVs."),
+    ],
+    output: Annotated[
+        pathlib.Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")
+    ],
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="URL", help="grpc://HOST:8500 or http://….")
+    ] = None,
+    model: Annotated[
+        pathlib.Path | None,
+        typer.Option("--model", metavar="DIR", help="A SavedModel; default: the pushed one."),
+    ] = None,
+    add_noise: Annotated[
+        str | None,
+        typer.Option("--add-noise", metavar="NOISE", help="Try it on clean images."),
+    ] = None,
+    beam: Annotated[
+        bool, typer.Option("--beam", help="Denoise large CSVs with Beam, in shards.")
+    ] = False,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    preset: PresetOption = config.DEFAULT_PRESET,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Denoise images: files, folders or CSVs, by a server or a SavedModel.
+
+    Example: `denoise predict photos/ -o clean/ --server grpc://localhost:8500`, or
+    `denoise predict shirt.png -o tried/ --add-noise salt_pepper:0.1`.
+    """
+    from pipeline import display, evaluating
+
+    place = Workspace(workspace)
+    settings = config.load(preset, set_ or [])
+    if server is None and model is None:
+        model = evaluating.pushed_model(place)
+    with (
+        display.quiet(place.logs / "predict.log", verbose=False) as (_, err),
+        display.Steps(err, total=1) as steps,
+        steps.step("predict"),
+    ):
+        result: dict[str, Any] = {"output": str(output)}
+        if beam:
+            from serving.predict_beam import Source, predict_with_beam
+
+            if add_noise:
+                raise UsageError("--add-noise: not with --beam.")
+            source = Source(server, str(model) if model else None)
+            result["shards"] = sum(
+                predict_with_beam(str(path), str(output), source, settings.beam.pipeline_args)
+                for path in inputs
+            )
+        else:
+            from serving.predict import open_denoiser
+            from serving.predict import predict as predict_files
+
+            with open_denoiser(server, model) as denoiser:
+                done = predict_files(inputs, output, denoiser, add_noise)
+            result = {
+                name: str(value) if isinstance(value, pathlib.Path) else value
+                for name, value in dataclasses.asdict(done).items()
+            }
+    if as_json:
+        _print_json(result)
+    else:
+        for name, value in result.items():
+            if value is not None:
+                print(f"{name:<14} {value}")
+
+
+@app.command()
+def models(as_json: JsonOption = False) -> None:
+    """List the architectures: name, parameters, preset, source.
+
+    Example: `denoise models --json`.
+    """
+    from components import models as architectures
+
+    _list(architectures.listing(), ("name", "parameters", "preset", "source"), as_json)
+
+
+@app.command()
+def noises(as_json: JsonOption = False) -> None:
+    """List the noises: how each is written, its formula and source.
+
+    Example: `denoise noises --json`.
+    """
+    from components import noise
+
+    _list(noise.listing(), ("usage", "formula", "source"), as_json)
+
+
+def _list(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        _print_json(rows)
+        return
+    import rich.box
+    import rich.table
+
+    from pipeline import display
+
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    for column in columns:
+        number = isinstance(rows[0][column], int)
+        table.add_column(
+            column,
+            justify="right" if number else "left",
+            no_wrap=column in ("name", "parameters", "preset"),
+        )
+    for row in rows:
+        values = [row[column] for column in columns]
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in values))
+    display.console(sys.stdout).print(table)
 
 
 @app.command()

@@ -118,6 +118,17 @@ class Steps(logging.Handler):
             f"{self._number:2}/{self._total} {name}", total=None, message=""
         )
 
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A step that is done or, if it raises, failed."""
+        self.start(name)
+        try:
+            yield
+        except BaseException:
+            self.finish("failed")
+            raise
+        self.finish("done")
+
     def finish(self, state: str) -> float:
         """The step ended; returns its seconds."""
         seconds = time.monotonic() - self._started

@@ -17,7 +17,6 @@ SETTINGS = (
     "training.epochs=2",
     "training.batch_size=32",
     "model.arguments={widths: [8, 8, 8], mixer_blocks: 1, mixer_tokens: 8, mixer_channels: 8}",
-    "report={classifier_epochs: 1}",
 )
 TRAIN, TEST = 400, 60
 

@@ -114,7 +114,7 @@ def test_served_equals_eager_equals_graph(finished, summary):
             np.array([tf.io.encode_png(np.zeros((5, 5, 1), np.uint8)).numpy()], object),
             "PNG or JPEG of 28x28",
         ),
-        ("predict_examples", "examples", np.array([b"\xff\xff"]), "parse"),
+        ("predict_examples", "examples", np.array([b"garbage"]), "parse"),
     ],
 )
 def test_a_wrong_input_says_what_was_expected(summary, signature, name, value, message):
