@@ -1,0 +1,101 @@
+"""The compiled pipeline, executed as Kubeflow Pipelines would on an S3 server, and the local run.
+
+One local run, one dry run, one more from the cache: they share everything but the runner.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from tests.end_to_end.conftest import SETTINGS
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """URI of an empty bucket, and the environment that gives access to it."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    access = {
+        "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    name = f"denoise-{uuid.uuid4().hex}"
+    with pytest.MonkeyPatch.context() as environment:
+        for variable, value in access.items():
+            environment.setenv(variable, value)
+        boto3.client("s3").create_bucket(Bucket=name)
+        yield f"s3://{name}"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def compile_and_run(bucket, data, tmp_path_factory):
+    """Calls `denoise compile --dry-run` on data in the bucket; gives the JSON and the stderr."""
+    from components import object_store
+
+    object_store.upload(data, f"{bucket}/data")
+    folder = tmp_path_factory.mktemp("kubeflow")
+
+    def call(*more: str) -> tuple[dict, str]:
+        overrides = [part for value in SETTINGS for part in ("--set", value)]
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pipeline.cli", "compile", "--image", "denoise:1"),
+                *("--pipeline-root", f"{bucket}/pipelines", "--data", f"{bucket}/data"),
+                *("--output", str(folder / "pipeline.yaml"), *overrides, "--json"),
+                *("--dry-run", "--dry-run-folder", str(folder / "dry-run"), "--real-store", *more),
+            ],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stderr[-6000:]
+        return json.loads(done.stdout), done.stderr
+
+    return call
+
+
+@pytest.mark.timeout(1800)
+def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
+    bucket, compile_and_run, finished, tmp_path
+):
+    from components import object_store, pushed_model
+    from components.evaluation import result as evaluation
+
+    first, shown = compile_and_run()
+    tasks = {task["name"]: task for task in first["tasks"]}
+    assert {task["state"] for task in tasks.values()} == {"done"}
+    assert "blessed     yes" in shown
+
+    uri = tasks["QualityEvaluator"]["outputs"]["evaluation"]["uri"]
+    object_store.download(uri, tmp_path / "evaluation")
+    here = evaluation.metrics(str(tmp_path / "evaluation"))
+    there = evaluation.metrics(finished.summary()["evaluation"])
+    assert here == there
+
+    serving = f"{bucket}/pipelines/serving/denoiser"
+    (version,) = pushed_model.versions(serving)
+    pushed = tasks["AtomicPusher"]["outputs"]["pushed_model"]["metadata"]
+    assert (pushed["pushed"], pushed["pushed_destination"]) == (1, f"{serving}/{version}")
+    object_store.download(f"{serving}/{version}", tmp_path / "model")
+    assert (tmp_path / "model" / "saved_model.pb").is_file()
+
+    # Nothing changed: only what looks outside runs, and no other version appears.
+    second, _ = compile_and_run()
+    ran = {task["name"] for task in second["tasks"] if task["state"] == "done"}
+    assert ran == {"CsvIngestion-driver", "PushedModel-driver"}
+    assert pushed_model.versions(serving) == [version]
