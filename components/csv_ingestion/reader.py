@@ -290,7 +290,7 @@ def _plain(block: bytes, row: RowFormat) -> bytes:
             and block.count(b'"') == 2 * (between + lines)
         )
         if every_field_is_quoted:
-            block = block.replace(b'"', b"")
+            block = block.translate(None, b'"')
         else:
             block = _QUOTED_VALUE.sub(rb"\1", b"\n" + block)[1:]
     if b"\n\n" in block or block.startswith(b"\n"):
