@@ -69,9 +69,9 @@ class _S3Bucket:
 
 class _GoogleBucket:
     def __init__(self, name: str):
-        from google.cloud import storage
+        from google.cloud.storage import Client
 
-        self._bucket = storage.Client().bucket(name)
+        self._bucket = Client().bucket(name)
 
     def tags(self, prefix: str) -> dict[str, str]:
         return {blob.name: blob.etag for blob in self._bucket.list_blobs(prefix=prefix)}

@@ -39,8 +39,8 @@ def push(model: str, serving: str, keep: int | None = None) -> str:
     pushed = versions(serving)
     version = max(int(time.time()), pushed[-1] + 1 if pushed else 0)
     if object_store.is_remote(serving):
-        for left_over in _left_over(serving, pushed):
-            object_store.delete(f"{serving}/{left_over}")
+        for name in _left_over(serving, pushed):
+            object_store.delete(f"{serving}/{name}")
         object_store.publish(model, f"{serving}/{version}", last="saved_model.pb")
         for old in versions(serving)[:-keep] if keep is not None else []:
             # Without its saved_model.pb it is no version any more.

@@ -165,8 +165,8 @@ def run(
     parameters: Mapping[str, str] | None = None,
     *,
     real_store: bool = False,
-    started: Callable[[str], None] = lambda name: None,
-    finished: Callable[[Task], None] = lambda task: None,
+    started: Callable[[str], object] = lambda name: None,
+    finished: Callable[[Task], object] = lambda task: None,
 ) -> Result:
     """Executes a compiled pipeline.
 
@@ -202,10 +202,11 @@ def run(
         for name in _in_order(root["dag"]["tasks"]):
             started(name)
             begun = time.monotonic()
+            given: dict[str, Any] = {}
             driver = _Driver(spec, name, values, tasks, run_id)
             state_of_task, log = "done", None
             if "importer" in driver.executor:
-                outputs, given = _import(driver, state), {}
+                outputs = _import(driver, state)
             else:
                 inputs = driver.inputs()
                 cache_key = driver.cache_key(inputs)

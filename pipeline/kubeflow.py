@@ -29,7 +29,7 @@ from pipeline.kubeflow_container import AS_COMPILED, COMMAND, DATA_VERSION, EPOC
 SCHEMA_VERSION = "2.1.0"
 """The only one KFP's API server takes (backend/src/apiserver/template/v2_template.go)."""
 DATA = "data"
-_PLACES = ("input_base", "push_destination", "serving")
+_PLACES = ("input_base", "push_destination", "serving", "data_folder")
 """Parameters of steps that say where, and so do not depend on the settings."""
 DRIVERS = {"CsvIngestion": DATA_VERSION, "PushedModel": "version"}
 """Steps whose result depends on more than their inputs, with the parameter that says on what.
@@ -234,9 +234,13 @@ def step_parameters(step: str, settings: Settings, keep: Mapping[str, Any]) -> d
         data="", spans=False, schema=schema_uri(settings), serving="", pipeline_root=""
     )
     steps = {component.id: component for component in dag.components(settings, places)}
-    values = {
-        name: json_format.MessageToDict(compiler_utils.value_converter(value))["constant"]
+    converted = {
+        name: compiler_utils.value_converter(value)
         for name, value in steps[step].exec_properties.items()
+    }
+    values = {
+        name: json_format.MessageToDict(value)["constant"]
+        for name, value in converted.items()
         if value is not None
     }
     return {name: value for name, value in values.items() if name in keep and name not in _PLACES}
