@@ -494,6 +494,53 @@ def submit(
             print(f"{name:<16} {value}")
 
 
+@app.command()
+def report(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", metavar="ID", help="Which run (`denoise status`); default: the last."
+        ),
+    ] = None,
+    remake: Annotated[
+        bool, typer.Option("--remake", help="Make it anew from what the run's steps wrote.")
+    ] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Print the path of a run's report, one HTML file; make it if it is not there.
+
+    Example: `denoise report --open`.
+    """
+    from components.report import CONTENTS_FILE, REPORT_FILE
+    from pipeline import display, reporting
+
+    place = Workspace(workspace)
+    run, steps = reporting.find(place, run)
+    page = place.reports / run / REPORT_FILE
+    if remake or not page.exists():
+        with (
+            place.lock(),
+            display.quiet(place.logs / "report.log", verbose) as (_, err),
+            display.Steps(err, total=1) as shown,
+        ):
+            shown.start("report")
+            try:
+                reporting.remake(place, run, steps)
+            except BaseException:
+                shown.finish("failed")
+                raise
+            shown.finish("done")
+    if as_json:
+        print((page.parent / CONTENTS_FILE).read_text(), end="")
+    else:
+        print(page)
+    if open_:
+        typer.launch(str(page))
+
+
 def main() -> NoReturn:
     """Runs the command; a DenoiseError ends it with its message and exit status."""
     _calm_libraries()

@@ -179,6 +179,16 @@ class ServingSettings(_Section):
     """Versions kept in the serving folder; None: all."""
 
 
+class ReportSettings(_Section):
+    """What the report of a run shows beyond what the other steps wrote."""
+
+    classifier: bool = True
+    """Train a small classifier on clean images, to see whether denoised ones are recognised."""
+    classifier_epochs: int = Field(3, ge=1)
+    classifier_images: int = Field(5_000, ge=1)
+    """Test images it is shown of each noise; of more, every n-th."""
+
+
 class BeamSettings(_Section):
     """The Beam runner of every Beam step (docs/scaling.md)."""
 
@@ -242,6 +252,7 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     serving: ServingSettings = ServingSettings()
+    report: ReportSettings = ReportSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
 

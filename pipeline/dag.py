@@ -4,7 +4,7 @@ CSVs are ingested, their statistics are computed and validated against the
 schema, a gate stops on anomalies; Transform normalises, reshapes and adds the
 evaluation noise; Trainer trains; the Evaluator measures the model against
 thresholds and the pushed model, the serving check loads it as a server would;
-what passes both is pushed.
+what passes both is pushed. The report tells of all of it, pushed or not.
 
 It uses only what open-source Kubeflow Pipelines implements: no Resolver, no
 InfraValidator (docs/kubeflow.md).
@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import pathlib
 from typing import Any
 
@@ -58,6 +59,7 @@ def code_fingerprint(*sources: str) -> str:
 _NOISE = ("components/noise", "components/pixels.py", "components/transform.py")
 _SERVABLE = ("serving/signatures.py", "components/pixels.py")
 _TRAINING = ("components/training", "components/models", "components/metrics.py")
+_CLASSIFIER = ("components/report/classifier.py",)
 
 
 def components(settings: Settings, places: Places) -> list[Any]:
@@ -79,6 +81,8 @@ def components(settings: Settings, places: Places) -> list[Any]:
     from components.evaluation.component import QualityEvaluator
     from components.push import AtomicPusher
     from components.pushed_model import PushedModel
+    from components.report.classifier import ReferenceClassifier
+    from components.report.component import Report
     from components.serving_check import ServingCheck
 
     sections = settings.model_dump(mode="json")
@@ -150,6 +154,47 @@ def components(settings: Settings, places: Places) -> list[Any]:
         ),
         custom_config={"keep_versions": settings.serving.keep_versions},
     )
+    classifiers = []
+    if settings.report.classifier:
+        classifier = ReferenceClassifier(
+            examples=ingestion.outputs["examples"],
+            sections=json.dumps(
+                {
+                    "image": sections["image"],
+                    "report": sections["report"],
+                    "classes": len(settings.data.classes),
+                    "seed": settings.seed,
+                    "code": code_fingerprint(*_CLASSIFIER),
+                },
+                sort_keys=True,
+            ),
+        )
+        # Only the report waits for it.
+        classifier.add_upstream_node(pusher)
+        classifiers.append(classifier)
+    report = Report(
+        settings=settings,
+        data_folder=places.data,
+        code={
+            "ingestion": code_fingerprint("components/csv_ingestion"),
+            "Transform": code_fingerprint(*_NOISE),
+            "training": code_fingerprint(*_TRAINING, *_NOISE, *_SERVABLE),
+            "report": code_fingerprint("components/report", "components/evaluation", *_NOISE),
+        },
+        examples=ingestion.outputs["examples"],
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        anomalies=validator.outputs["anomalies"],
+        drift=gate.outputs["drift"],
+        transformed_examples=transform.outputs["transformed_examples"],
+        transformed_statistics=transform.outputs.get("post_transform_stats"),
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        infra_blessing=check.outputs["blessing"],
+        pushed_model=pusher.outputs["pushed_model"],
+        classifier=classifiers[0].outputs["model"] if classifiers else None,
+    )
     return [
         ingestion,
         schema,
@@ -162,6 +207,8 @@ def components(settings: Settings, places: Places) -> list[Any]:
         evaluator,
         check,
         pusher,
+        *classifiers,
+        report,
     ]
 
 

@@ -12,7 +12,8 @@ import shutil
 import time
 from typing import IO, Any
 
-from pipeline import dag, display, lineage, summary
+from components.report.page import RunStep
+from pipeline import dag, display, lineage, reporting, summary
 from pipeline import data as data_source
 from pipeline.config import Settings
 from pipeline.errors import DenoiseError, RunError
@@ -104,6 +105,15 @@ def run(
     result = summary.collect(
         settings, workspace, known.steps(run_id), run_id, started, seconds, failure
     )
+    if result.report is not None:
+        result.report = str(
+            reporting.publish(
+                result.report,
+                workspace,
+                run_id,
+                [RunStep(step.name, step.state, step.seconds) for step in result.steps],
+            )
+        )
     summary.write(result, workspace)
     if failure is not None:
         raise failure

@@ -145,6 +145,9 @@ def collect(
     check = output("ServingCheck", "blessing")
     if check:
         summary.serving_check = json.loads((pathlib.Path(check.uri) / "check.json").read_text())
+    report = output("Report", "report")
+    if report:
+        summary.report = report.uri
     pushed = output("AtomicPusher", "pushed_model")
     if pushed and not failure:
         if pushed.properties.get("pushed"):

@@ -1,0 +1,509 @@
+"""Gathers what the steps of a run wrote into one typed object: report.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+import sys
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from components.csv_ingestion.summary import (
+    IngestionSummary,
+    QuarantinedRow,
+    read_quarantine,
+    read_summary,
+)
+from components.evaluation.measure import METRICS
+
+ALL = "*"
+"""In place of a noise or label: the mean over all of them."""
+QUARANTINED_SHOWN = 5
+BINS = 40
+_LIBRARIES = ("tfx", "tensorflow", "keras", "apache-beam", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifacts:
+    """Where the steps' outputs are: local folders. None: that step did not run."""
+
+    examples: str
+    transformed_examples: str
+    statistics: str
+    schema: str
+    anomalies: str
+    drift: str
+    model: str
+    model_run: str
+    evaluation: str
+    infra_blessing: str
+    pushed_version: str | None
+    """The version the model was pushed as; None: it was not pushed."""
+    transformed_statistics: str | None = None
+    classifier: str | None = None
+
+
+class Provenance(pydantic.BaseModel):
+    """What made the model."""
+
+    data_folder: str
+    code: dict[str, str]
+    """Fingerprint of the sources, by step."""
+    libraries: dict[str, str]
+    """Version by name, where the report was made."""
+
+
+class MetricsRow(pydantic.BaseModel):
+    """Means over test images of one noise and label, ALL for either."""
+
+    noise: str
+    label: str
+    images: int
+    denoised: dict[str, float]
+    """By `measure.METRICS`."""
+    noisy: dict[str, float]
+    baseline: dict[str, float] | None
+    """Of the model that was pushed before, if there was one."""
+    bounds: dict[str, float]
+    """The thresholds on this row, by metric; `psnr_gain` is the least gain over the noisy input."""
+
+
+class Distribution(pydantic.BaseModel):
+    """Per-image PSNR of one noise, in dB."""
+
+    noise: str
+    edges: list[float]
+    """BINS + 1 of them, the same for every noise."""
+    denoised: list[int]
+    noisy: list[int]
+    denoised_quantiles: dict[str, float]
+    """At 1, 5, 25, 50, 75, 95 and 99 %."""
+    noisy_quantiles: dict[str, float]
+    worsened: int
+    """Images whose denoised PSNR is less than their noisy one's."""
+
+
+class Picture(pydantic.BaseModel):
+    """A test image the report shows."""
+
+    kind: str
+    """`typical`: of its class, the median of the mean PSNR over noises; `worst`: the least PSNR."""
+    noise: str
+    label: str
+    key: int
+    psnr: float
+    noisy_psnr: float
+    ssim: float
+
+
+class FeatureStatistics(pydantic.BaseModel):
+    """A feature of one split, as TFDV counted it."""
+
+    name: str
+    values: int
+    mean: float | None = None
+    sd: float | None = None
+    least: float | None = None
+    median: float | None = None
+    greatest: float | None = None
+    zeros: float | None = None
+    """Share of values that are 0."""
+    edges: list[float] = []
+    histogram: list[float] = []
+    """Number of values between edges."""
+    counts: dict[str, int] = {}
+    """By value, of a categorical feature."""
+
+
+class SplitStatistics(pydantic.BaseModel):
+    """TFDV's statistics of one split."""
+
+    split: str
+    examples: int
+    features: dict[str, FeatureStatistics]
+
+
+class SchemaFeature(pydantic.BaseModel):
+    """What the schema asks of a feature."""
+
+    name: str
+    type: str
+    shape: str
+    domain: str
+    drift: str
+
+
+class Drift(pydantic.BaseModel):
+    """How far two distributions of a feature are apart."""
+
+    compared: str
+    feature: str
+    measure: str
+    value: float
+    threshold: float
+
+
+class Confusion(pydantic.BaseModel):
+    """What the reference classifier takes images for."""
+
+    noise: str
+    """`none` for clean images."""
+    images: str
+    """clean, noisy or denoised."""
+    accuracy: float
+    counts: list[list[int]]
+    """True label by predicted label."""
+
+
+class Classifier(pydantic.BaseModel):
+    """The downstream classifier: trained on clean images, shown others."""
+
+    training: dict[str, Any]
+    images: int
+    """Test images it was shown, of each noise."""
+    confusions: list[Confusion]
+
+    def accuracy(self, noise: str, images: str) -> float:
+        """Of one kind of images."""
+        return next(
+            confusion.accuracy
+            for confusion in self.confusions
+            if (confusion.noise, confusion.images) == (noise, images)
+        )
+
+
+class Contents(pydantic.BaseModel):
+    """Everything the report says; pictures apart."""
+
+    outcome: str
+    """pushed; not blessed; not servable."""
+    version: str | None
+    misses: list[str]
+    """Thresholds the model did not keep, each with by how much."""
+    settings: dict[str, Any]
+    provenance: Provenance
+    ingestion: IngestionSummary
+    quarantine: list[QuarantinedRow]
+    """The first ones."""
+    expected_schema: list[SchemaFeature]
+    anomalies: list[str]
+    drift: list[Drift]
+    statistics: list[SplitStatistics]
+    transformed: SplitStatistics | None
+    training: dict[str, Any]
+    history: list[dict[str, float]]
+    """loss, psnr, val_loss, val_psnr and learning_rate by epoch."""
+    metrics: list[MetricsRow]
+    distributions: list[Distribution]
+    pictures: list[Picture]
+    serving_check: dict[str, Any]
+    classifier: Classifier | None = None
+
+    def row(self, noise: str = ALL, label: str = ALL) -> MetricsRow:
+        """The metrics of one noise and label."""
+        return next(row for row in self.metrics if (row.noise, row.label) == (noise, label))
+
+    @property
+    def noises(self) -> list[str]:
+        """In the order of the settings."""
+        return list(self.settings["noise"]["evaluation"])
+
+    @property
+    def labels(self) -> list[str]:
+        """Those of the test images, in order."""
+        return sorted({row.label for row in self.metrics if row.label != ALL}, key=int)
+
+    def class_name(self, label: str) -> str:
+        """Of a label, or of ALL."""
+        if label == ALL:
+            return "all"
+        classes = self.settings["data"]["classes"]
+        return classes[int(label)] if int(label) < len(classes) else label
+
+
+def gather(
+    artifacts: Artifacts, settings: dict[str, Any], data_folder: str, code: dict[str, str]
+) -> Contents:
+    """Reads everything but images.
+
+    Args:
+      artifacts: Where the steps' outputs are.
+      settings: The run's, as plain values.
+      data_folder: Where the CSVs were.
+      code: Fingerprint of the sources, by step.
+
+    Returns:
+      The contents, without `classifier`.
+    """
+    from components.evaluation import result
+    from components.serving_check import CHECK_FILE
+    from components.training import TRAINING_FILE
+
+    run_folder = pathlib.Path(artifacts.model_run)
+    training = json.loads((run_folder / TRAINING_FILE).read_text())
+    # An operator may have set the epochs of a compiled pipeline when starting it.
+    settings = {**settings, "training": {**settings["training"], "epochs": training["epochs"]}}
+    check = json.loads((pathlib.Path(artifacts.infra_blessing) / CHECK_FILE).read_text())
+    misses = [str(miss) for miss in result.misses(artifacts.evaluation)]
+    if artifacts.pushed_version is not None:
+        outcome = "pushed"
+    else:
+        outcome = "not blessed" if misses else "not servable"
+    table = result.per_image(artifacts.evaluation)
+    per_image = {
+        name: np.asarray(table[name].to_numpy())
+        for name in ("key", "label", "psnr", "noisy_psnr", "ssim")
+    }
+    per_image["noise"] = np.asarray(table["noise"].cast("string").to_numpy())
+    noises = settings["noise"]["evaluation"]
+    anomalies, drift = _anomalies(artifacts)
+    return Contents(
+        outcome=outcome,
+        version=artifacts.pushed_version,
+        misses=misses,
+        settings=settings,
+        provenance=Provenance(
+            data_folder=data_folder,
+            code=code,
+            libraries={
+                "python": sys.version.split()[0],
+                **{name: metadata.version(name) for name in _LIBRARIES},
+            },
+        ),
+        ingestion=read_summary(artifacts.examples),
+        quarantine=list(itertools.islice(read_quarantine(artifacts.examples), QUARANTINED_SHOWN)),
+        expected_schema=_schema(artifacts.schema),
+        anomalies=anomalies,
+        drift=drift,
+        statistics=[
+            _statistics(folder / "FeatureStats.pb", folder.name.removeprefix("Split-"))
+            for name in ("train", "validation", "test")
+            if (folder := pathlib.Path(artifacts.statistics) / f"Split-{name}").is_dir()
+        ],
+        transformed=_transformed(artifacts.transformed_statistics),
+        training=training,
+        history=_history(run_folder),
+        metrics=_metrics(artifacts.evaluation, settings),
+        distributions=_distributions(per_image, noises),
+        pictures=_pick(per_image, noises),
+        serving_check=check,
+    )
+
+
+def _history(run_folder: pathlib.Path) -> list[dict[str, float]]:
+    from components.training import HISTORY_FILE
+
+    rows = np.genfromtxt(run_folder / HISTORY_FILE, delimiter=",", names=True)
+    rows = np.atleast_1d(rows)
+    # JSON knows no NaN.
+    return [
+        {
+            name: float(row[name])
+            for name in rows.dtype.names or ()
+            if math.isfinite(float(row[name]))
+        }
+        for row in rows
+    ]
+
+
+def _metrics(evaluation: str, settings: dict[str, Any]) -> list[MetricsRow]:
+    from components.evaluation import result
+
+    candidate = result.metrics(evaluation, "candidate")
+    baseline = result.metrics(evaluation, "baseline")
+    thresholds = settings["evaluation"]["thresholds"]
+    rows = []
+    for (noise, label), values in sorted(candidate.items()):
+        before = baseline.get((noise, label))
+        bounds: dict[str, float] = {}
+        if label == ALL:
+            for name, value in thresholds.get(noise, {}).items():
+                if value is not None:
+                    bounds[name] = value
+            if noise != ALL:
+                bounds["psnr_gain"] = settings["evaluation"]["min_gain"]
+        rows.append(
+            MetricsRow(
+                noise=noise,
+                label=label,
+                images=int(values["images"]),
+                denoised={name: values[name] for name in METRICS},
+                noisy={name: values[f"noisy_{name}"] for name in METRICS},
+                baseline={name: before[name] for name in METRICS} if before else None,
+                bounds=bounds,
+            )
+        )
+    return rows
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float]:
+    shares = (1, 5, 25, 50, 75, 95, 99)
+    return {
+        str(share): float(value)
+        for share, value in zip(shares, np.percentile(values, shares), strict=True)
+    }
+
+
+def _distributions(per_image: dict[str, np.ndarray], noises: list[str]) -> list[Distribution]:
+    both = np.concatenate([per_image["psnr"], per_image["noisy_psnr"]])
+    # An image the noise left as it was has a PSNR of 100 dB: it belongs to the last bin.
+    low, high = math.floor(both.min()), math.ceil(np.percentile(both, 99.9))
+    edges = np.linspace(low, max(high, low + 1), BINS + 1)
+    distributions = []
+    for noise in noises:
+        here = per_image["noise"] == noise
+        denoised, noisy = per_image["psnr"][here], per_image["noisy_psnr"][here]
+        distributions.append(
+            Distribution(
+                noise=noise,
+                edges=edges.tolist(),
+                denoised=np.histogram(np.minimum(denoised, edges[-1]), edges)[0].tolist(),
+                noisy=np.histogram(np.minimum(noisy, edges[-1]), edges)[0].tolist(),
+                denoised_quantiles=_quantiles(denoised),
+                noisy_quantiles=_quantiles(noisy),
+                worsened=int(np.count_nonzero(denoised < noisy)),
+            )
+        )
+    return distributions
+
+
+def _pick(per_image: dict[str, np.ndarray], noises: list[str]) -> list[Picture]:
+    """For each noise and class a typical image, the same for every noise, and the worst one."""
+    # Rows are sorted by noise and key: each noise has the same images in the same order.
+    of_noise = {noise: np.flatnonzero(per_image["noise"] == noise) for noise in noises}
+    label = per_image["label"][of_noise[noises[0]]]
+    mean = np.mean([per_image["psnr"][rows] for rows in of_noise.values()], axis=0)
+    pictures = []
+    for value in np.unique(label):
+        images = np.flatnonzero(label == value)
+        typical = images[np.argsort(mean[images], kind="stable")[len(images) // 2]]
+        for noise, rows in of_noise.items():
+            worst = images[np.argmin(per_image["psnr"][rows[images]])]
+            for kind, image in (("typical", typical), ("worst", worst)):
+                row = rows[image]
+                pictures.append(
+                    Picture(
+                        kind=kind,
+                        noise=noise,
+                        label=str(value),
+                        key=int(per_image["key"][row]),
+                        **{
+                            name: float(per_image[name][row])
+                            for name in ("psnr", "noisy_psnr", "ssim")
+                        },
+                    )
+                )
+    return pictures
+
+
+def _feature(feature: Any) -> FeatureStatistics:
+    name = feature.path.step[0] if feature.path.step else feature.name
+    if feature.WhichOneof("stats") == "string_stats":
+        stats = feature.string_stats
+        counts = {bucket.label: int(bucket.sample_count) for bucket in stats.rank_histogram.buckets}
+        return FeatureStatistics(
+            name=name, values=int(stats.common_stats.tot_num_values), counts=counts
+        )
+    stats = feature.num_stats
+    values = int(stats.common_stats.tot_num_values)
+    standard = next((item for item in stats.histograms if item.type == item.STANDARD), None)
+    buckets = list(standard.buckets) if standard else []
+    edges = [buckets[0].low_value, *(item.high_value for item in buckets)] if buckets else []
+    return FeatureStatistics(
+        name=name,
+        values=values,
+        mean=stats.mean,
+        sd=stats.std_dev,
+        least=stats.min,
+        median=stats.median,
+        greatest=stats.max,
+        zeros=stats.num_zeros / values if values else None,
+        edges=edges,
+        histogram=[bucket.sample_count for bucket in buckets],
+    )
+
+
+def _statistics(file: pathlib.Path, split: str) -> SplitStatistics:
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    read = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes())
+    dataset = read.datasets[0]
+    features = [_feature(feature) for feature in dataset.features]
+    return SplitStatistics(
+        split=split,
+        examples=int(dataset.num_examples),
+        features={feature.name: feature for feature in features},
+    )
+
+
+def _transformed(folder: str | None) -> SplitStatistics | None:
+    file = pathlib.Path(folder or "") / "FeatureStats.pb"
+    return _statistics(file, "all") if folder and file.exists() else None
+
+
+def _schema(folder: str) -> list[SchemaFeature]:
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from components.schema import read_schema
+
+    (file,) = pathlib.Path(folder).glob("*.pbtxt")
+    rows = []
+    for feature in read_schema(file).feature:
+        domain = ""
+        if feature.HasField("int_domain"):
+            domain = f"{feature.int_domain.min} to {feature.int_domain.max}"
+        comparator = feature.drift_comparator
+        drift = ""
+        if comparator.HasField("jensen_shannon_divergence"):
+            drift = f"Jensen-Shannon ≤ {comparator.jensen_shannon_divergence.threshold:g}"
+        elif comparator.HasField("infinity_norm"):
+            drift = f"L∞ ≤ {comparator.infinity_norm.threshold:g}"
+        rows.append(
+            SchemaFeature(
+                name=feature.name,
+                type=schema_pb2.FeatureType.Name(feature.type).lower(),
+                shape=" × ".join(str(dim.size) for dim in feature.shape.dim),
+                domain=domain,
+                drift=drift,
+            )
+        )
+    return rows
+
+
+def _anomalies(artifacts: Artifacts) -> tuple[list[str], list[Drift]]:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    from components.anomaly_gate import ANOMALIES_FILE, DRIFT_FILE
+
+    found: dict[str, Any] = {}
+    for file in sorted(pathlib.Path(artifacts.anomalies).glob(f"Split-*/{ANOMALIES_FILE}")):
+        split = file.parent.name.removeprefix("Split-")
+        found[f"split {split}"] = anomalies_pb2.Anomalies.FromString(file.read_bytes())
+    drifts = []
+    for file in sorted(pathlib.Path(artifacts.drift).glob(f"*/{DRIFT_FILE}")):
+        compared = file.parent.name.replace("_", " ")
+        found[compared] = text_format.Parse(file.read_text(), anomalies_pb2.Anomalies())
+        for info in found[compared].drift_skew_info:
+            for item in (*info.drift_measurements, *info.skew_measurements):
+                drifts.append(
+                    Drift(
+                        compared=compared,
+                        feature=info.path.step[0],
+                        measure=item.Type.Name(item.type).replace("_", " ").lower(),
+                        value=item.value,
+                        threshold=item.threshold,
+                    )
+                )
+    lines = [
+        f"{where}, {feature}: {info.description}"
+        for where, anomalies in found.items()
+        for feature, info in sorted(anomalies.anomaly_info.items())
+    ]
+    return lines, drifts

@@ -1,0 +1,135 @@
+"""Puts contents, pictures and figures into the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import pathlib
+import re
+from collections.abc import Sequence
+
+import jinja2
+import yaml
+
+from components.report import pictures, plots
+from components.report.contents import ALL, Contents, MetricsRow, Picture
+
+_FOLDER = pathlib.Path(__file__).parent
+_RUN = re.compile(r"<!--run-->.*?<!--/run-->", re.DOTALL)
+_BETTER_WHEN_SMALLER = ("mse", "mae")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunStep:
+    """One step of the run, as its runner saw it."""
+
+    name: str
+    state: str
+    """done, cached or failed."""
+    seconds: float
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["db"] = lambda value: f"{value:.2f}"
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
+    environment.filters["figure"] = _figure
+    return environment
+
+
+def _figure(value: float, metric: str) -> str:
+    """A metric's value with the digits that mean something."""
+    return f"{value:.2f}" if metric.startswith("psnr") else f"{value:.4f}"
+
+
+def sentence(contents: Contents) -> str:
+    """The outcome, in one sentence with its key figures."""
+    row = contents.row()
+    measured = (
+        f"mean PSNR {row.noisy['psnr']:.1f} → {row.denoised['psnr']:.1f} dB, "
+        f"SSIM {row.noisy['ssim']:.3f} → {row.denoised['ssim']:.3f} "
+        f"over {row.images:,} noisy test images"
+    )
+    if contents.outcome == "pushed":
+        return f"The model was pushed as version {contents.version}: {measured}."
+    if contents.outcome == "not blessed":
+        count = len(contents.misses)
+        missed = "one threshold" if count == 1 else f"{count} thresholds"
+        return f"The model missed {missed} and was not pushed: {measured}."
+    return f"The exported model failed the serving check and was not pushed: {measured}."
+
+
+def verdict(row: MetricsRow, metric: str) -> bool | None:
+    """Whether a row keeps its threshold; None: it has none."""
+    bound = row.bounds.get(metric)
+    if bound is None:
+        return None
+    value = (
+        row.denoised["psnr"] - row.noisy["psnr"] if metric == "psnr_gain" else row.denoised[metric]
+    )
+    return value <= bound if metric in _BETTER_WHEN_SMALLER else value >= bound
+
+
+def render(
+    contents: Contents,
+    figures: dict[str, list[plots.Plot]],
+    strips: Sequence[tuple[Picture, str]],
+    before_after: str,
+) -> str:
+    """The page, with a place for what only the runner knows, see `with_run`.
+
+    Args:
+      contents: What it says.
+      figures: By section.
+      strips: Pictures, each with its strip as a data URI.
+      before_after: The overview as a data URI.
+    """
+    by_noise = {
+        noise: {
+            kind: [(p, uri) for p, uri in strips if (p.noise, p.kind) == (noise, kind)]
+            for kind in ("typical", "worst")
+        }
+        for noise in contents.noises
+    }
+    template = _environment().get_template("report.html.j2")
+    worst = min(
+        (contents.row(noise, label) for noise in contents.noises for label in contents.labels),
+        key=lambda row: row.denoised["psnr"],
+    )
+    return template.render(
+        ALL=ALL,
+        c=contents,
+        sentence=sentence(contents),
+        verdict=verdict,
+        figures=figures,
+        strips=by_noise,
+        before_after=before_after,
+        hardest=worst,
+        error_scale=pictures.ERROR_SCALE,
+        total_quantiles=list(contents.distributions[0].denoised_quantiles),
+        settings_yaml=yaml.safe_dump(contents.settings, sort_keys=False, allow_unicode=True),
+        style=(_FOLDER / "report.css").read_text(),
+        made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def with_run(page: str, run: str, steps: Sequence[RunStep]) -> str:
+    """Adds what a step cannot know: which run it is of, and how long every step took.
+
+    Args:
+      page: What `render` or this gave.
+      run: The run's id.
+      steps: In order.
+    """
+    section = _environment().get_template("run.html.j2").render(run=run, steps=steps)
+    return _RUN.sub(lambda _: section, page)
+
+
+__all__ = ["RunStep", "render", "sentence", "verdict", "with_run"]

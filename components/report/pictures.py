@@ -1,0 +1,264 @@
+"""Test images before and after: what the page shows, and what the classifier takes them for."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from components.report.contents import Artifacts, Classifier, Confusion, Contents, Picture
+
+ERROR_SCALE = 0.5
+"""Absolute error, for pixels in [0, 1], that is drawn brightest."""
+MAX_SIDE = 256
+"""Larger images are drawn smaller, by leaving out rows and columns."""
+_BATCH = 512
+_INK = "#7d8590"
+"""Legible on white and on black: the picture has no ground of its own."""
+
+
+class Shown:
+    """The images of `Contents.pictures`, and how the classifier sees the test images.
+
+    Args:
+      contents: What was gathered.
+      artifacts: Where the test images and models are.
+    """
+
+    def __init__(self, contents: Contents, artifacts: Artifacts):
+        from components.evaluation.measure import Measurement, load_denoiser
+
+        self._contents = contents
+        noise = contents.settings["noise"]
+        self._measurement = Measurement(noise["evaluation"], noise["seed"])
+        self._denoise = load_denoiser(f"{artifacts.model}/Format-Serving")
+        wanted = np.array(sorted({picture.key for picture in contents.pictures}), np.int64)
+        self._clean, sample = self._read(artifacts, wanted)
+        self._triples: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
+        self.classifier = self._run_models(artifacts.classifier, wanted, *sample)
+
+    def _read(
+        self, artifacts: Artifacts, wanted: np.ndarray
+    ) -> tuple[dict[int, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """In one pass: the images with the wanted keys, and a sample (clean, key, label)."""
+        import tensorflow as tf
+
+        from components.training import input as training_input
+
+        settings = self._contents.settings
+        shape = tuple(settings["image"][name] for name in ("height", "width", "channels"))
+        spec = {
+            "clean": tf.io.FixedLenFeature(shape, tf.float32),
+            "key": tf.io.FixedLenFeature((), tf.int64),
+            "label": tf.io.FixedLenFeature((), tf.int64),
+        }
+        limit = settings["report"]["classifier_images"] if artifacts.classifier else 1
+        every = -(-self._contents.row().images // len(self._contents.noises) // limit) or 1
+        records = training_input.records([f"{artifacts.transformed_examples}/Split-test/*"])
+        batches = records.batch(_BATCH).map(
+            lambda serialised: tf.io.parse_example(serialised, spec), num_parallel_calls=2
+        )
+        clean: dict[int, np.ndarray] = {}
+        sample: list[tuple[np.ndarray, ...]] = []
+        first = 0
+        for batch in batches.prefetch(2).as_numpy_iterator():
+            for position in np.flatnonzero(np.isin(batch["key"], wanted)):
+                clean[int(batch["key"][position])] = batch["clean"][position]
+            taken = (first + np.arange(len(batch["key"]))) % every == 0
+            sample.append(tuple(batch[name][taken] for name in ("clean", "key", "label")))
+            first += len(batch["key"])
+        images, keys, labels = (np.concatenate(parts) for parts in zip(*sample, strict=True))
+        return clean, (images, keys, labels)
+
+    def _run_models(
+        self,
+        folder: str | None,
+        wanted: np.ndarray,
+        sample: np.ndarray,
+        sample_keys: np.ndarray,
+        labels: np.ndarray,
+    ) -> Classifier | None:
+        """Denoises the pictures and, if there is a classifier, the sample it is shown."""
+        from pipeline.progress import report
+
+        pictures = np.stack([self._clean[int(key)] for key in wanted])
+        clean, keys = np.concatenate([pictures, sample]), np.concatenate([wanted, sample_keys])
+        predict = _load_classifier(folder) if folder else None
+        seen: dict[tuple[str, str], list[np.ndarray]] = {}
+        for first in range(0, len(keys) if predict else len(wanted), _BATCH):
+            number = len(keys[first : first + _BATCH])
+            # Whole batches only: another size would be traced anew.
+            batch = np.minimum(first + np.arange(_BATCH), len(keys) - 1)
+            shown = {("none", "clean"): clean[batch]}
+            for noise in self._contents.noises:
+                noisy, _ = self._measurement.noisy(noise, clean[batch], keys[batch])
+                shown[noise, "noisy"], shown[noise, "denoised"] = noisy, self._denoise(noisy)
+                pair = np.asarray(noisy), np.asarray(shown[noise, "denoised"])
+                for position, key in enumerate(wanted[first : first + _BATCH]):
+                    self._triples[noise, int(key)] = (pair[0][position], pair[1][position])
+            for kind, images in shown.items() if predict else ():
+                seen.setdefault(kind, []).append(np.asarray(predict(images))[:number])
+            report("report", first + number, len(keys), "denoising test images")
+        if folder is None:
+            return None
+        predicted = {kind: np.concatenate(parts)[len(wanted) :] for kind, parts in seen.items()}
+        classes = len(self._contents.settings["data"]["classes"])
+        return Classifier(
+            training=_classifier_figures(folder),
+            images=len(labels),
+            confusions=[
+                Confusion(
+                    noise=noise,
+                    images=kind,
+                    accuracy=float(np.mean(values == labels)),
+                    counts=confusion(labels, values, classes).tolist(),
+                )
+                for (noise, kind), values in predicted.items()
+            ],
+        )
+
+    def strip(self, picture: Picture) -> str:
+        """Clean, noisy, denoised and error side by side: a PNG as a data URI."""
+        clean = self._clean[picture.key]
+        noisy, denoised = self._triples[picture.noise, picture.key]
+        tiles = [_pixels(clean), _pixels(noisy), _pixels(denoised), error_colours(clean, denoised)]
+        step = -(-max(clean.shape[:2]) // MAX_SIDE)
+        tiles = [tile[::step, ::step] for tile in tiles]
+        gap = np.zeros((tiles[0].shape[0], max(1, tiles[0].shape[1] // 28), 4), np.uint8)
+        parts = [part for tile in tiles for part in (gap, tile)][1:]
+        return png_uri(np.concatenate(parts, axis=1))
+
+    def before_after(self, max_classes: int = 10) -> bytes:
+        """A typical image of each class, clean, and under each noise noisy and denoised: a PNG.
+
+        Typical is the median of its class by PSNR, not the best.
+        """
+        from matplotlib.figure import Figure
+
+        contents = self._contents
+        typical = {
+            picture.label: picture.key for picture in contents.pictures if picture.kind == "typical"
+        }
+        labels = list(typical)[:max_classes]
+        rows: list[tuple[str, str, list[np.ndarray]]] = [
+            ("", "clean", [self._clean[typical[label]] for label in labels])
+        ]
+        for noise in contents.noises:
+            metrics = contents.row(noise)
+            pairs = [self._triples[noise, typical[label]] for label in labels]
+            rows.append((noise, f"noisy, {metrics.noisy['psnr']:.1f} dB", [p[0] for p in pairs]))
+            rows.append(("", f"denoised, {metrics.denoised['psnr']:.1f} dB", [p[1] for p in pairs]))
+        tile, text, space = 0.78, 1.9, 0.22
+        height = tile * len(rows) + space * len(contents.noises) + 0.3
+        figure = Figure(figsize=(text + tile * len(labels), height))
+        width = figure.get_figwidth()
+        top = height - 0.28
+        for column, label in enumerate(labels):
+            figure.text(
+                (text + tile * (column + 0.5)) / width,
+                (top + 0.06) / height,
+                contents.class_name(label),
+                ha="center",
+                va="bottom",
+                fontsize=8,
+                color=_INK,
+            )
+        for noise, name, images in rows:
+            if noise:
+                top -= space
+                figure.text(
+                    text / width, (top + 0.04) / height, noise, fontsize=8, color=_INK, va="bottom"
+                )
+            top -= tile
+            figure.text(
+                (text - 0.1) / width,
+                (top + tile / 2) / height,
+                name,
+                ha="right",
+                va="center",
+                fontsize=9,
+                color=_INK,
+            )
+            for column, image in enumerate(images):
+                axes = figure.add_axes(
+                    (
+                        (text + tile * column) / width,
+                        top / height,
+                        0.95 * tile / width,
+                        0.95 * tile / height,
+                    )
+                )
+                axes.imshow(_pixels(image), interpolation="nearest")
+                axes.set_axis_off()
+        return png(figure)
+
+
+def _load_classifier(folder: str) -> Any:
+    import keras
+
+    from components.report.classifier import CLASSIFIER_FILE, predict
+
+    return predict(keras.saving.load_model(pathlib.Path(folder, CLASSIFIER_FILE)))
+
+
+def _classifier_figures(folder: str) -> dict[str, Any]:
+    from components.report.classifier import FIGURES_FILE
+
+    return json.loads(pathlib.Path(folder, FIGURES_FILE).read_text())
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """How often each label was taken for each: int64 (classes, classes), true by predicted."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def _pixels(image: np.ndarray) -> np.ndarray:
+    """float32 (H, W, 1 or 3) in [0, 1] to uint8 RGBA (H, W, 4)."""
+    from components.pixels import MAX_PIXEL
+
+    pixels = np.rint(np.clip(image, 0, 1) * MAX_PIXEL).astype(np.uint8)
+    rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), MAX_PIXEL, np.uint8)], axis=2)
+
+
+def error_colours(clean: np.ndarray, denoised: np.ndarray) -> np.ndarray:
+    """Absolute error, the mean over channels, black at 0 and bright at ERROR_SCALE or more.
+
+    Args:
+      clean, denoised: float32 (H, W, C) in [0, 1].
+
+    Returns:
+      uint8 RGBA (H, W, 4).
+    """
+    import matplotlib
+
+    error = np.abs(denoised - clean).mean(axis=-1) / ERROR_SCALE
+    return matplotlib.colormaps["inferno"](np.clip(error, 0, 1), bytes=True)
+
+
+def png_uri(pixels: np.ndarray) -> str:
+    """uint8 RGBA (H, W, 4) to a PNG as a data URI."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(file, "PNG", optimize=True)
+    return data_uri(file.getvalue())
+
+
+def data_uri(content: bytes) -> str:
+    """A PNG as a data URI (RFC 2397)."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def png(figure: Any) -> bytes:
+    """A matplotlib figure as a PNG without a ground."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=160, transparent=True, metadata={"Software": None})
+    return file.getvalue()
+
+
+__all__ = ["ERROR_SCALE", "Shown", "confusion", "data_uri", "error_colours", "png", "png_uri"]

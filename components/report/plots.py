@@ -1,0 +1,300 @@
+"""The figures: small ones, legible on a phone, which take the page's colours.
+
+Each is drawn once with matplotlib and written twice: as a PNG on white, and as an SVG inside the
+page, where every colour is a CSS variable, so that it follows the reader's light or dark mode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from components.report.contents import ALL, Contents
+
+INK, MUTED, GRID = "#1f2329", "#636c76", "#d8dee5"
+DENOISED, NOISY, BASELINE = "#2a78d7", "#c2571b", "#8a6fd1"
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    DENOISED: "--denoised",
+    NOISY: "--noisy",
+    BASELINE: "--baseline",
+}
+"""The colours of the PNGs, and the CSS variables that stand for them in the page."""
+
+_STYLE = {
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 9.5,
+    "font.sans-serif": ["DejaVu Sans"],
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "denoise",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+}
+_SIZE = (4.6, 2.9)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """One figure."""
+
+    name: str
+    """File name of the PNG, without its suffix."""
+    title: str
+    description: str
+    """What is to be seen, for who does not see it."""
+    svg: str
+    """An inline element."""
+    png: bytes
+
+
+def plots(contents: Contents) -> dict[str, list[Plot]]:
+    """All figures, by the section of the page they are in."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        return {
+            "training": list(_curves(contents)),
+            "distribution": list(_histograms(contents)),
+            "classes": list(_classes(contents)),
+            "pixels": list(_pixel_values(contents)),
+        }
+
+
+def _axes(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _plot(figure: Any, name: str, title: str, description: str) -> Plot:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    return Plot(name, title, description, inline_svg(figure, name, description), png.getvalue())
+
+
+def inline_svg(figure: Any, name: str, description: str) -> str:
+    """A figure as an SVG element: the page's colours and font, ids of its own, named by
+    `description`.
+
+    Args:
+      figure: A matplotlib figure in the colours of VARIABLES.
+      name: Unique in the page.
+      description: What screen readers say.
+    """
+    from markupsafe import escape
+
+    file = io.StringIO()
+    none = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(file, format="svg", transparent=True, metadata=none)
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"', r"\1\2", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"([^>]*?) height="[^"]*"', r"\1\2", svg)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    label = escape(description)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def _curves(contents: Contents) -> Iterator[Plot]:
+    history = contents.history
+    epochs = np.arange(1, len(history) + 1)
+    loss = contents.settings["training"]["loss"]
+    for column, name, title, unit in (
+        ("loss", "loss", f"Loss ({loss})", ""),
+        ("psnr", "psnr", "PSNR", " dB"),
+    ):
+        figure, axes = _axes()
+        for key, label, colour in (
+            (column, "training", NOISY),
+            (f"val_{column}", "validation", DENOISED),
+        ):
+            values = [row.get(key, np.nan) for row in history]
+            marker = "o" if len(history) < 30 else None
+            axes.plot(epochs, values, color=colour, marker=marker, label=label)
+        _epoch_axis(axes, epochs)
+        axes.set_ylabel(f"{column.upper() if unit else column}{', dB' if unit else ''}")
+        axes.legend()
+        last = history[-1]
+        yield _plot(
+            figure,
+            f"training-{name}",
+            title,
+            f"{title} by epoch. After epoch {len(history)}: training "
+            f"{last.get(column, float('nan')):.3f}{unit}, validation "
+            f"{last.get(f'val_{column}', float('nan')):.3f}{unit}.",
+        )
+    figure, axes = _axes()
+    rates = [row.get("learning_rate", np.nan) for row in history]
+    axes.plot(
+        epochs,
+        rates,
+        color=DENOISED,
+        marker="o" if len(history) < 30 else None,
+        drawstyle="default",
+    )
+    axes.set_ylim(bottom=0)
+    _epoch_axis(axes, epochs)
+    axes.set_ylabel("learning rate")
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    yield _plot(
+        figure,
+        "training-learning-rate",
+        "Learning rate",
+        f"Learning rate at the end of each epoch: {contents.settings['training']['schedule']} "
+        f"schedule, from {rates[0]:.2g} after the first to {rates[-1]:.2g} after the last.",
+    )
+
+
+def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    if len(epochs) == 1:
+        axes.set_xlim(0.5, 1.5)
+
+
+def _histograms(contents: Contents) -> Iterator[Plot]:
+    for number, distribution in enumerate(contents.distributions, start=1):
+        figure, axes = _axes()
+        edges = np.array(distribution.edges)
+        for name, counts, quantiles, colour in (
+            ("noisy", distribution.noisy, distribution.noisy_quantiles, NOISY),
+            ("denoised", distribution.denoised, distribution.denoised_quantiles, DENOISED),
+        ):
+            axes.stairs(counts, edges, fill=True, color=colour, alpha=0.35)
+            axes.stairs(counts, edges, color=colour, label=name, linewidth=1.4)
+            axes.axvline(quantiles["50"], color=colour, linestyle="--", linewidth=1)
+        axes.set_xlabel("PSNR of one image, dB")
+        axes.set_ylabel("test images")
+        axes.grid(axis="x", visible=False)
+        axes.legend()
+        after, before = distribution.denoised_quantiles, distribution.noisy_quantiles
+        yield _plot(
+            figure,
+            f"psnr-histogram-{number}",
+            distribution.noise,
+            f"Histogram of per-image PSNR under {distribution.noise}. Median noisy "
+            f"{before['50']:.1f} dB, denoised {after['50']:.1f} dB; 5 % of the denoised images "
+            f"are below {after['5']:.1f} dB, 5 % above {after['95']:.1f} dB.",
+        )
+
+
+def _classes(contents: Contents) -> Iterator[Plot]:
+    labels = contents.labels
+    names = [contents.class_name(label) for label in labels]
+    for number, noise in enumerate(contents.noises, start=1):
+        rows = [contents.row(noise, label) for label in labels]
+        figure, axes = _axes((4.6, max(2.0, 0.8 + 0.25 * len(rows))))
+        y = np.arange(len(rows))
+        noisy = [row.noisy["psnr"] for row in rows]
+        denoised = [row.denoised["psnr"] for row in rows]
+        axes.hlines(y, noisy, denoised, color=MUTED, linewidth=1)
+        axes.scatter(noisy, y, color=NOISY, s=22, label="noisy", zorder=3)
+        before = [
+            (row.baseline["psnr"], at) for at, row in zip(y, rows, strict=True) if row.baseline
+        ]
+        if before:
+            axes.scatter(
+                *zip(*before, strict=True),
+                color=BASELINE,
+                marker="|",
+                s=60,
+                label="pushed before",
+                zorder=3,
+            )
+        axes.scatter(denoised, y, color=DENOISED, s=22, label="denoised", zorder=3)
+        axes.set_yticks(y, names)
+        axes.tick_params(axis="y", colors=INK, length=0)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("mean PSNR, dB")
+        figure.legend(loc="outside upper right", ncols=3, fontsize=8.5)
+        best, worst = int(np.argmax(denoised)), int(np.argmin(denoised))
+        yield _plot(
+            figure,
+            f"classes-{number}",
+            noise,
+            f"Mean PSNR by class under {noise}, noisy and denoised. Denoised best: "
+            f"{names[best]}, {denoised[best]:.1f} dB; worst: {names[worst]}, "
+            f"{denoised[worst]:.1f} dB.",
+        )
+
+
+def _pixel_values(contents: Contents) -> Iterator[Plot]:
+    splits = [
+        (split.split, split.features["image"])
+        for split in contents.statistics
+        if split.split in ("train", "test") and split.features["image"].histogram
+    ]
+    if splits:
+        figure, axes = _axes()
+        for (name, feature), colour in zip(splits, (DENOISED, NOISY), strict=False):
+            _shares(axes, feature, name, colour)
+        axes.set_xlabel("pixel value")
+        axes.set_ylabel("% of values")
+        axes.legend()
+        yield _plot(
+            figure,
+            "pixels-splits",
+            "Pixel values, train and test",
+            "Histogram of the pixel values. "
+            + " ".join(
+                f"{name}: mean {feature.mean:.1f}, {feature.zeros:.0%} are 0."
+                for name, feature in splits
+            ),
+        )
+    transformed = contents.transformed
+    if transformed and {"clean", "noisy"} <= transformed.features.keys():
+        figure, axes = _axes()
+        for name, colour in (("clean", DENOISED), ("noisy", NOISY)):
+            _shares(axes, transformed.features[name], name, colour)
+        axes.set_xlabel("pixel value after Transform")
+        axes.set_ylabel("% of values")
+        axes.legend()
+        yield _plot(
+            figure,
+            "pixels-transformed",
+            "Transformed pixels, clean and noisy",
+            "Histogram of the pixel values after Transform. "
+            + " ".join(
+                f"{name}: mean {transformed.features[name].mean:.3f}, standard deviation "
+                f"{transformed.features[name].sd:.3f}."
+                for name in ("clean", "noisy")
+            ),
+        )
+
+
+def _shares(axes: Any, feature: Any, name: str, colour: str) -> None:
+    counts = np.array(feature.histogram)
+    shares = 100 * counts / counts.sum()
+    axes.stairs(shares, feature.edges, fill=True, color=colour, alpha=0.25)
+    axes.stairs(shares, feature.edges, color=colour, label=name, linewidth=1.4)
+
+
+__all__ = ["ALL", "VARIABLES", "Plot", "inline_svg", "plots"]
