@@ -31,11 +31,15 @@ SCHEMA_VERSION = "2.1.0"
 DATA = "data"
 _PLACES = ("input_base", "push_destination", "serving", "data_folder")
 """Parameters of steps that say where, and so do not depend on the settings."""
-DRIVERS = {"CsvIngestion": DATA_VERSION, "PushedModel": "version"}
+VERSIONED = {"CsvIngestion": DATA_VERSION, "PushedModel": "version"}
 """Steps whose result depends on more than their inputs, with the parameter that says on what.
 KFP ignores TFX's drivers, and would answer these steps from its cache when data or pushed models
 changed; so each gets a task before it that looks, and is never answered from the cache."""
+VERSION_TASK = "-version"
+_ADDED_BY_KFP = "-driver"
+"""KFP's compiler puts a task of this ending before each (argocompiler/dag.go)."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 _EXECUTORS = ("container", "importer")
 
 
@@ -106,8 +110,8 @@ def compile(settings: Settings, image: str, locations: Locations) -> dict[str, A
     spec = job["pipelineSpec"]
     check(spec)
     spec["defaultPipelineRoot"] = locations.pipeline_root
-    for name in DRIVERS:
-        _add_driver(name, spec)
+    for name in VERSIONED:
+        _add_version_task(name, spec)
     for name, task in spec["root"]["dag"]["tasks"].items():
         _finish_step(name, task, spec, settings)
     defaults = {DATA: locations.data, **AS_COMPILED}
@@ -144,22 +148,22 @@ def schema_uri(settings: Settings) -> str:
     return f"data:text/plain;base64,{base64.b64encode(text).decode()}"
 
 
-def _add_driver(name: str, spec: dict[str, Any]) -> None:
-    """Puts a task before a step that finds out what it depends on (`kubeflow_container.drive`)."""
+def _add_version_task(name: str, spec: dict[str, Any]) -> None:
+    """Puts a task before a step that finds what it depends on (`kubeflow_container.version`)."""
     tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
     executors = spec["deploymentSpec"]["executors"]
     task, component = tasks[name], components[name]
-    driver, parameter = f"{name}-driver", DRIVERS[name]
-    components[driver] = {
-        "executorLabel": f"{driver}_executor",
+    looking, parameter = f"{name}{VERSION_TASK}", VERSIONED[name]
+    components[looking] = {
+        "executorLabel": f"{looking}_executor",
         "inputDefinitions": copy.deepcopy(component["inputDefinitions"]),
         "outputDefinitions": {"parameters": {parameter: {"parameterType": "STRING"}}},
     }
-    executors[f"{driver}_executor"] = {
+    executors[f"{looking}_executor"] = {
         "container": {
             "image": executors[component["executorLabel"]]["container"]["image"],
             "args": [
-                "--drive",
+                "--version-as",
                 parameter,
                 "--json_serialized_invocation_args",
                 "{{$}}",
@@ -168,18 +172,18 @@ def _add_driver(name: str, spec: dict[str, Any]) -> None:
             ],
         }
     }
-    tasks[driver] = {
-        "taskInfo": {"name": driver},
-        "componentRef": {"name": driver},
+    tasks[looking] = {
+        "taskInfo": {"name": looking},
+        "componentRef": {"name": looking},
         "inputs": copy.deepcopy(task["inputs"]),
         "dependentTasks": list(task.get("dependentTasks", [])),
         "cachingOptions": {},
     }
     component["inputDefinitions"]["parameters"][parameter] = {"parameterType": "STRING"}
     task["inputs"]["parameters"][parameter] = {
-        "taskOutputParameter": {"producerTask": driver, "outputParameterKey": parameter}
+        "taskOutputParameter": {"producerTask": looking, "outputParameterKey": parameter}
     }
-    task["dependentTasks"] = [*task.get("dependentTasks", []), driver]
+    task["dependentTasks"] = [*task.get("dependentTasks", []), looking]
 
 
 def _finish_step(name: str, task: dict[str, Any], spec: dict[str, Any], settings: Settings) -> None:
@@ -189,7 +193,7 @@ def _finish_step(name: str, task: dict[str, Any], spec: dict[str, Any], settings
     if "container" not in executor:
         return
     container = executor["container"]
-    step = name.removesuffix("-driver")
+    step = name.removesuffix(VERSION_TASK)
     container["command"] = [*COMMAND, "--step", step]
 
     declared = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
@@ -277,7 +281,12 @@ def check(spec: dict[str, Any]) -> Any:
             "and -"
         )
     executors = spec.get("deploymentSpec", {}).get("executors", {})
-    for name, task in spec["root"]["dag"]["tasks"].items():
+    tasks = spec["root"]["dag"]["tasks"]
+    for name, task in tasks.items():
+        if not _TASK_NAME.fullmatch(name):
+            problems.append(f"{name}: a task's name may hold letters, digits and - only")
+        if name.endswith(_ADDED_BY_KFP) and name.removesuffix(_ADDED_BY_KFP) in tasks:
+            problems.append(f"{name}: KFP adds a task of this name itself")
         component = spec["components"].get(task["componentRef"]["name"])
         if component is None:
             problems.append(f"{name}: its component is missing")
@@ -286,7 +295,7 @@ def check(spec: dict[str, Any]) -> Any:
         problems += [
             f"{name}: it waits for {other}, which is not in the pipeline"
             for other in task.get("dependentTasks", [])
-            if other not in spec["root"]["dag"]["tasks"]
+            if other not in tasks
         ]
     if problems:
         raise UsageError(

@@ -145,7 +145,7 @@ def _newest_span(names: list[str]) -> str:
     return found[max(found)] if found else ""
 
 
-def drive(step: str, parameters: Mapping[str, Any], artifacts: Mapping[str, Any]) -> str:
+def version(step: str, parameters: Mapping[str, Any], artifacts: Mapping[str, Any]) -> str:
     """What a step depends on besides its inputs, for KFP's cache.
 
     Args:
@@ -184,15 +184,15 @@ def run(arguments: list[str]) -> None:
     """Runs one step.
 
     Args:
-      arguments: `--step NAME`, then what TFX's run_executor takes; with `--drive PARAMETER` the
-        step is not run, but what it depends on is put out as that parameter.
+      arguments: `--step NAME`, then what TFX's run_executor takes; with `--version-as PARAMETER`
+        the step is not run, but what it depends on is put out as that parameter.
 
     Raises:
       DenoiseError: the step found something to refuse; other errors pass through.
     """
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--step", required=True)
-    parser.add_argument("--drive", metavar="PARAMETER")
+    parser.add_argument("--version-as", metavar="PARAMETER")
     parser.add_argument("--executor_class_path")
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
@@ -209,13 +209,13 @@ def run(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="data-") as folder:
         parameters = executor_input.get("inputs", {}).get("parameterValues", {})
         _with_settings(options.step, parameters)
-        if options.drive:
+        if options.version_as:
             artifacts = executor_input.get("inputs", {}).get("artifacts", {})
-            value = drive(options.step, parameters, artifacts)
-            print(f"{options.step}: {options.drive} is {value}", flush=True)
+            value = version(options.step, parameters, artifacts)
+            print(f"{options.step}: {options.version_as} is {value}", flush=True)
             output_file = pathlib.Path(executor_input["outputs"]["outputFile"])
             output_file.parent.mkdir(parents=True, exist_ok=True)
-            output_file.write_text(json.dumps({"parameterValues": {options.drive: value}}))
+            output_file.write_text(json.dumps({"parameterValues": {options.version_as: value}}))
             return
         parameters.pop(DATA_VERSION, None)
         _with_local_data(parameters, folder)

@@ -97,5 +97,5 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     # Nothing changed: only what looks outside runs, and no other version appears.
     second, _ = compile_and_run()
     ran = {task["name"] for task in second["tasks"] if task["state"] == "done"}
-    assert ran == {"CsvIngestion-driver", "PushedModel-driver"}
+    assert ran == {"CsvIngestion-version", "PushedModel-version"}
     assert pushed_model.versions(serving) == [version]

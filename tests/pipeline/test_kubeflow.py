@@ -53,7 +53,7 @@ def test_it_holds_the_steps_of_the_local_run(spec, settings):
         data="d", spans=False, schema="s.pbtxt", serving="m", pipeline_root="s3://models"
     )
     local = {component.id for component in dag.components(settings, places)}
-    assert set(spec["root"]["dag"]["tasks"]) == local | {f"{n}-driver" for n in kubeflow.DRIVERS}
+    assert set(spec["root"]["dag"]["tasks"]) == local | {f"{n}-version" for n in kubeflow.VERSIONED}
 
 
 def test_images_and_resources_are_those_of_the_settings(spec):
@@ -67,13 +67,13 @@ def test_images_and_resources_are_those_of_the_settings(spec):
 
 def test_steps_that_look_outside_are_cached_by_what_they_saw(spec):
     tasks = spec["root"]["dag"]["tasks"]
-    for step, parameter in kubeflow.DRIVERS.items():
-        driver = f"{step}-driver"
-        assert not tasks[driver]["cachingOptions"].get("enableCache")
+    for step, parameter in kubeflow.VERSIONED.items():
+        looking = f"{step}-version"
+        assert not tasks[looking]["cachingOptions"].get("enableCache")
         assert tasks[step]["cachingOptions"]["enableCache"]
-        assert driver in tasks[step]["dependentTasks"]
+        assert looking in tasks[step]["dependentTasks"]
         assert tasks[step]["inputs"]["parameters"][parameter] == {
-            "taskOutputParameter": {"producerTask": driver, "outputParameterKey": parameter}
+            "taskOutputParameter": {"producerTask": looking, "outputParameterKey": parameter}
         }
 
 
@@ -110,6 +110,11 @@ def _executor(spec, step, executor):
     spec["deploymentSpec"]["executors"][f"{step}_executor"] = executor
 
 
+def _renamed(spec, task, name):
+    tasks = spec["root"]["dag"]["tasks"]
+    tasks[name] = tasks.pop(task)
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -127,6 +132,11 @@ def _executor(spec, step, executor):
         (lambda s: s["pipelineInfo"].update(name="Denoise It"), "name 'Denoise It'"),
         (lambda s: s.update(schema="2.1.0"), "no PipelineSpec"),
         (lambda s: _container(s, "Trainer").update(gpu=1), "no PipelineSpec"),
+        (
+            lambda s: _renamed(s, "ServingCheck", "Trainer-driver"),
+            "Trainer-driver: KFP adds a task of this name itself",
+        ),
+        (lambda s: _renamed(s, "ServingCheck", "a.b"), r"a\.b: a task's name"),
         (lambda s: s["components"].pop("Trainer"), "Trainer: its component is missing"),
         (
             lambda s: s["root"]["dag"]["tasks"].pop("AnomalyGate"),

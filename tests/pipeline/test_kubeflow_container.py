@@ -89,7 +89,7 @@ def test_the_data_version_changes_with_the_data(store, tmp_path):
     for location in (str(data), f"{store}/data"):
 
         def version(location=location):
-            return container.drive("CsvIngestion", {"input_base": location}, {})
+            return container.version("CsvIngestion", {"input_base": location}, {})
 
         before = version()
         assert version() == before
