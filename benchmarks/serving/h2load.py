@@ -79,8 +79,18 @@ def run(
             if grpc
             else ["content-type: application/json"]
         )
-        command = [program, "-c", str(clients), "-m", "1", "-t", "1", "-D", f"{seconds:g}"]
-        command += [f"--warm-up-time={warm_up:g}", "-d", str(data), f"--log-file={log}"]
+        command = [
+            program,
+            "-c",
+            str(clients),
+            "-m",
+            "1",
+            "-t",
+            "1",
+            "-D",
+            f"{seconds * 1000:.0f}ms",
+        ]
+        command += [f"--warm-up-time={warm_up * 1000:.0f}ms", "-d", str(data), f"--log-file={log}"]
         command += [] if grpc else ["--h1"]
         for header in headers:
             command += ["-H", header]

@@ -26,7 +26,7 @@ def test_h2load_sends_requests_that_are_answered(target, transport):
         body = message.SerializeToString()
     else:
         url = f"{target.rest}/v1/models/denoiser/metadata"
-        body = b""
+        body = b"{}"
     before = subject.request_counts(target.rest).get("OK", 0)
     load = h2load.run(url, body, 0.5, clients=3, warm_up=0.2, grpc=transport == "grpc")
     assert load.requests > 3

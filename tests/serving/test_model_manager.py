@@ -4,7 +4,9 @@ import contextlib
 import pathlib
 import shutil
 import time
+import weakref
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_pb2
@@ -192,8 +194,6 @@ def test_a_version_in_use_is_unloaded_when_it_is_done(models, base_path):
             wait_until(lambda: states(manager).get(1) == State.UNLOADING)
             signature = servable.signatures["predict_pixels"]
             output = (signature.outputs["denoised"].name,)
-            import numpy as np
-
             pixels = np.zeros((1, 24), np.int32)
             servable.run({signature.inputs["pixels"].name: pixels}, output)
             assert states(manager)[1] == State.UNLOADING
@@ -271,6 +271,16 @@ def test_a_new_label_may_name_an_unavailable_version_when_allowed(base_path):
         # The flag is for new labels: one in use does not move to what is not there.
         with pytest.raises(StatusError, match="not currently available"):
             manager.reload(model_config(base_path, "all {}", label % 9))
+
+
+def test_a_closed_servable_leaves_no_graph_behind(base_path):
+    servable = Servable("m", 1, base_path / "1")
+    graph = weakref.ref(servable._graph)
+    signature = servable.signatures["predict_pixels"]
+    pixels = {signature.inputs["pixels"].name: np.zeros((1, 24), np.int32)}
+    servable.run(pixels, (signature.outputs["denoised"].name,))
+    servable.close()
+    assert graph() is None
 
 
 def test_many_swaps_leave_nothing_behind(models, base_path):
