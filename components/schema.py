@@ -46,6 +46,8 @@ def make_schema(image: ImageSettings, data: DataSettings) -> schema_pb2.Schema:
             )
             for comparator in (feature.drift_comparator, feature.skew_comparator):
                 comparator.infinity_norm.threshold = data.max_drift
+            # Other classes make another schema, so no drift is looked for between the two.
+            feature.annotation.comment.append(", ".join(data.classes))
     return schema
 
 

@@ -87,7 +87,10 @@ def find_python(uv: str, versions: tuple[str, ...]) -> str:
     """
     pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv")) / "versions"
     for version in versions:
-        candidates = [sys.executable, shutil.which(f"python{version}")]
+        candidates: list[str | os.PathLike[str] | None] = [
+            sys.executable,
+            shutil.which(f"python{version}"),
+        ]
         candidates += sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True)
         for candidate in candidates:
             if candidate and _runs(candidate, version):

@@ -62,9 +62,9 @@ class Lineage:
         from ml_metadata.proto import metadata_store_pb2
 
         self._workspace = workspace
-        config = metadata_store_pb2.ConnectionConfig()
+        self._proto: Any = metadata_store_pb2
+        config = self._proto.ConnectionConfig()
         config.sqlite.filename_uri = str(workspace.metadata)
-        self._proto = metadata_store_pb2
         self._store = metadata_store.MetadataStore(config)
 
     def steps(self, run: str | None = None) -> list[Step]:
