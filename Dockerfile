@@ -21,10 +21,10 @@ RUN python3 -m venv /opt/denoise \
     --requirement /build/requirements.lock
 # CUDA comes as wheels; their versions are those the locked TensorFlow names.
 RUN if [ "${GPU}" = 1 ]; then \
-      version=$(/opt/denoise/bin/python -c \
-        'from importlib.metadata import version; print(version("tensorflow"))') \
+      /opt/denoise/bin/python -m pip freeze > /build/installed.txt \
+      && version=$(sed -n 's/^tensorflow==//p' /build/installed.txt) \
       && /opt/denoise/bin/python -m pip install --quiet \
-        --constraint /build/requirements.lock "tensorflow[and-cuda]==${version}"; \
+        --constraint /build/installed.txt "tensorflow[and-cuda]==${version}"; \
     fi
 
 # The project, as a wheel.
