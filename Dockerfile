@@ -33,7 +33,8 @@ COPY pyproject.toml setup.py README.md /build/
 COPY pipeline /build/pipeline
 COPY components /build/components
 COPY serving /build/serving
-RUN /opt/denoise/bin/python -m pip wheel --quiet --no-deps --wheel-dir /wheel /build
+RUN /opt/denoise/bin/python -m pip wheel --quiet --no-deps --no-index --no-build-isolation \
+    --wheel-dir /wheel /build
 
 FROM ${BASE}
 ENV DEBIAN_FRONTEND=noninteractive

@@ -80,7 +80,8 @@ class Task:
     seconds: float
     outputs: dict[str, Artifact]
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
-    log: pathlib.Path | None = None
+    log: str | None = None
+    """Path of the file with what it printed; None where it did not run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +217,7 @@ def run(
                 else:
                     place = folder / "runs" / run_id / name
                     outputs, given = _launch(driver, inputs, place, state)
-                    log = place / "log.txt"
+                    log = str(place / "log.txt")
                     if cache_key:
                         state.cache(cache_key, outputs, given)
             state.save()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import pathlib
 import textwrap
 
 import pytest
@@ -114,7 +116,8 @@ def test_tasks_pass_artifacts_through_the_store_alone(pipeline, tmp_path):
     artifact = result.artifact("tfx.Model")
     stored = tmp_path / "dry-run/store/s3" / artifact.uri.removeprefix("s3://")
     assert (stored / "weights").read_text() == "7"
-    given = json.loads((result.tasks[1].log.parent / "executor_input.json").read_text())
+    place = pathlib.Path(result.tasks[1].log).parent
+    given = json.loads((place / "executor_input.json").read_text())
     (received,) = given["inputs"]["artifacts"]["model"]["artifacts"]
     assert received["uri"] == artifact.uri
     assert not received["type"]["instanceSchema"], "KFP's driver does not know an input's type"
@@ -168,6 +171,7 @@ def test_the_cache_obeys_its_keys(pipeline):
     pipeline.task("c", "", cache=False)
 
     assert set(pipeline.states().values()) == {"done"}
+    json.dumps(dataclasses.asdict(pipeline.run()))
     assert pipeline.states() == {"a": "cached", "b": "cached", "c": "done"}
     # Another parameter makes another model, so what reads it runs again.
     assert pipeline.states({"epochs": "3"}) == {"a": "done", "b": "done", "c": "done"}
@@ -218,7 +222,7 @@ def test_an_output_that_is_missing_is_no_error_but_a_local_path_is_noted(pipelin
     pipeline.task("a", code, writes=["model"])
     pipeline.task("b", "")
     (a, _) = pipeline.run().tasks
-    assert "/tmp/model is no URI" in a.log.read_text()
+    assert "/tmp/model is no URI" in pathlib.Path(a.log).read_text()
 
 
 def test_tasks_that_wait_for_each_other_are_refused(pipeline):
