@@ -160,7 +160,7 @@ class Thresholds(_Section):
 class EvaluationSettings(_Section):
     """What a model must reach to be blessed."""
 
-    thresholds: dict[NoiseExpression, Thresholds] = {}
+    thresholds: dict[NoiseExpression | Literal["*"], Thresholds] = {}
     """By the noise's expression in noise.evaluation; `*` holds for their mean."""
     min_gain: float = Field(0.0)
     """Least gain in mean PSNR over the noisy input, in dB, for every noise."""

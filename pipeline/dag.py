@@ -60,6 +60,12 @@ _NOISE = ("components/noise", "components/pixels.py", "components/transform.py")
 _SERVABLE = ("serving/signatures.py", "components/pixels.py")
 _TRAINING = ("components/training", "components/models", "components/metrics.py")
 _CLASSIFIER = ("components/report/classifier.py",)
+_REPORT = (
+    "components/report",
+    "components/report/report.html.j2",
+    "components/report/report.css",
+    "components/report/run.html.j2",
+)
 
 
 def components(settings: Settings, places: Places) -> list[Any]:
@@ -179,7 +185,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
             "ingestion": code_fingerprint("components/csv_ingestion"),
             "Transform": code_fingerprint(*_NOISE),
             "training": code_fingerprint(*_TRAINING, *_NOISE, *_SERVABLE),
-            "report": code_fingerprint("components/report", "components/evaluation", *_NOISE),
+            "report": code_fingerprint(*_REPORT, "components/evaluation", *_NOISE),
         },
         examples=ingestion.outputs["examples"],
         statistics=statistics.outputs["statistics"],

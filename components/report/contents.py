@@ -21,11 +21,19 @@ from components.csv_ingestion.summary import (
     read_summary,
 )
 from components.evaluation.measure import METRICS
+from pipeline.config import TrainingSettings
 
 ALL = "*"
 """In place of a noise or label: the mean over all of them."""
+EQUAL = 99.0
+"""PSNR in dB from which images are as good as equal; components.metrics ends at 100."""
 QUARANTINED_SHOWN = 5
 BINS = 40
+SCHEDULE_POINTS = 101
+_MEASURES = {
+    "JENSEN_SHANNON_DIVERGENCE": "Jensen-Shannon divergence",
+    "L_INFTY": "L∞ distance",
+}
 _LIBRARIES = ("tfx", "tensorflow", "keras", "apache-beam", "numpy")
 
 
@@ -199,6 +207,8 @@ class Contents(pydantic.BaseModel):
     training: dict[str, Any]
     history: list[dict[str, float]]
     """loss, psnr, val_loss, val_psnr and learning_rate by epoch."""
+    learning_rate: list[tuple[float, float]]
+    """Epochs done and the learning rate then."""
     metrics: list[MetricsRow]
     distributions: list[Distribution]
     pictures: list[Picture]
@@ -289,9 +299,10 @@ def gather(
         transformed=_transformed(artifacts.transformed_statistics),
         training=training,
         history=_history(run_folder),
+        learning_rate=learning_rate(settings, training),
         metrics=_metrics(artifacts.evaluation, settings),
-        distributions=_distributions(per_image, noises),
-        pictures=_pick(per_image, noises),
+        distributions=distributions(per_image, noises),
+        pictures=pick(per_image, noises),
         serving_check=check,
     )
 
@@ -309,6 +320,25 @@ def _history(run_folder: pathlib.Path) -> list[dict[str, float]]:
             if math.isfinite(float(row[name]))
         }
         for row in rows
+    ]
+
+
+def learning_rate(settings: dict[str, Any], training: dict[str, Any]) -> list[tuple[float, float]]:
+    """Epochs done and the learning rate then, over the whole training.
+
+    Args:
+      settings: The run's, as plain values.
+      training: TRAINING_FILE.
+    """
+    from components.training import recipe
+
+    steps_per_epoch = training["steps_per_epoch"]
+    steps = training["epochs"] * steps_per_epoch
+    schedule = recipe.learning_rate(TrainingSettings.model_validate(settings["training"]), steps)
+    points = np.unique(np.linspace(0, steps, SCHEDULE_POINTS, dtype=int))
+    return [
+        (step / steps_per_epoch, float(schedule(step)) if callable(schedule) else schedule)
+        for step in points.tolist()
     ]
 
 
@@ -350,10 +380,17 @@ def _quantiles(values: np.ndarray) -> dict[str, float]:
     }
 
 
-def _distributions(per_image: dict[str, np.ndarray], noises: list[str]) -> list[Distribution]:
+def distributions(per_image: dict[str, np.ndarray], noises: list[str]) -> list[Distribution]:
+    """Histograms and quantiles of per-image PSNR, by noise.
+
+    Args:
+      per_image: `noise`, `psnr` and `noisy_psnr`, each (images * noises,).
+      noises: In the order wanted.
+    """
     both = np.concatenate([per_image["psnr"], per_image["noisy_psnr"]])
-    # An image the noise left as it was has a PSNR of 100 dB: it belongs to the last bin.
-    low, high = math.floor(both.min()), math.ceil(np.percentile(both, 99.9))
+    # An image that is as it was has a PSNR of 100 dB, far off: it is counted in the last bin.
+    finite = both[both < EQUAL]
+    low, high = math.floor(both.min()), math.ceil(np.max(finite, initial=both.min()))
     edges = np.linspace(low, max(high, low + 1), BINS + 1)
     distributions = []
     for noise in noises:
@@ -373,8 +410,14 @@ def _distributions(per_image: dict[str, np.ndarray], noises: list[str]) -> list[
     return distributions
 
 
-def _pick(per_image: dict[str, np.ndarray], noises: list[str]) -> list[Picture]:
-    """For each noise and class a typical image, the same for every noise, and the worst one."""
+def pick(per_image: dict[str, np.ndarray], noises: list[str]) -> list[Picture]:
+    """For each noise and class a typical image, the same for every noise, and the worst one.
+
+    Args:
+      per_image: `noise`, `key`, `label`, `psnr`, `noisy_psnr` and `ssim`, each
+        (images * noises,), sorted by noise and key.
+      noises: In the order wanted.
+    """
     # Rows are sorted by noise and key: each noise has the same images in the same order.
     of_noise = {noise: np.flatnonzero(per_image["noise"] == noise) for noise in noises}
     label = per_image["label"][of_noise[noises[0]]]
@@ -496,7 +539,7 @@ def _anomalies(artifacts: Artifacts) -> tuple[list[str], list[Drift]]:
                     Drift(
                         compared=compared,
                         feature=info.path.step[0],
-                        measure=item.Type.Name(item.type).replace("_", " ").lower(),
+                        measure=_MEASURES.get(name := item.Type.Name(item.type), name),
                         value=item.value,
                         threshold=item.threshold,
                     )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 import jinja2
+import markupsafe
 import yaml
 
 from components.report import pictures, plots
@@ -41,7 +42,13 @@ def _environment() -> jinja2.Environment:
     environment.filters["db"] = lambda value: f"{value:.2f}"
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
     environment.filters["figure"] = _figure
+    environment.filters["breakable"] = _breakable
     return environment
+
+
+def _breakable(name: str) -> markupsafe.Markup:
+    """A noise or path that may be broken where it is read apart, not inside a word."""
+    return markupsafe.Markup(re.sub(r"(?=\()|(?<=/)", "<wbr>", str(markupsafe.escape(name))))
 
 
 def _figure(value: float, metric: str) -> str:

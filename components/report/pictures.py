@@ -30,12 +30,14 @@ class Shown:
     """
 
     def __init__(self, contents: Contents, artifacts: Artifacts):
+        from tfx.utils import path_utils
+
         from components.evaluation.measure import Measurement, load_denoiser
 
         self._contents = contents
         noise = contents.settings["noise"]
         self._measurement = Measurement(noise["evaluation"], noise["seed"])
-        self._denoise = load_denoiser(f"{artifacts.model}/Format-Serving")
+        self._denoise = load_denoiser(path_utils.serving_model_path(artifacts.model))
         wanted = np.array(sorted({picture.key for picture in contents.pictures}), np.int64)
         self._clean, sample = self._read(artifacts, wanted)
         self._triples: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
@@ -100,8 +102,9 @@ class Shown:
                 pair = np.asarray(noisy), np.asarray(shown[noise, "denoised"])
                 for position, key in enumerate(wanted[first : first + _BATCH]):
                     self._triples[noise, int(key)] = (pair[0][position], pair[1][position])
-            for kind, images in shown.items() if predict else ():
-                seen.setdefault(kind, []).append(np.asarray(predict(images))[:number])
+            if predict is not None:
+                for kind, images in shown.items():
+                    seen.setdefault(kind, []).append(np.asarray(predict(images))[:number])
             report("report", first + number, len(keys), "denoising test images")
         if folder is None:
             return None
@@ -150,9 +153,9 @@ class Shown:
         for noise in contents.noises:
             metrics = contents.row(noise)
             pairs = [self._triples[noise, typical[label]] for label in labels]
-            rows.append((noise, f"noisy, {metrics.noisy['psnr']:.1f} dB", [p[0] for p in pairs]))
-            rows.append(("", f"denoised, {metrics.denoised['psnr']:.1f} dB", [p[1] for p in pairs]))
-        tile, text, space = 0.78, 1.9, 0.22
+            rows.append((noise, f"noisy\n{metrics.noisy['psnr']:.1f} dB", [p[0] for p in pairs]))
+            rows.append(("", f"denoised\n{metrics.denoised['psnr']:.1f} dB", [p[1] for p in pairs]))
+        tile, text, space = 0.78, 0.95, 0.26
         height = tile * len(rows) + space * len(contents.noises) + 0.3
         figure = Figure(figsize=(text + tile * len(labels), height))
         width = figure.get_figwidth()
@@ -164,14 +167,14 @@ class Shown:
                 contents.class_name(label),
                 ha="center",
                 va="bottom",
-                fontsize=8,
+                fontsize=9,
                 color=_INK,
             )
         for noise, name, images in rows:
             if noise:
                 top -= space
                 figure.text(
-                    text / width, (top + 0.04) / height, noise, fontsize=8, color=_INK, va="bottom"
+                    text / width, (top + 0.04) / height, noise, fontsize=9, color=_INK, va="bottom"
                 )
             top -= tile
             figure.text(
@@ -180,7 +183,7 @@ class Shown:
                 name,
                 ha="right",
                 va="center",
-                fontsize=9,
+                fontsize=10,
                 color=_INK,
             )
             for column, image in enumerate(images):

@@ -89,20 +89,16 @@ def _axes(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
 def _plot(figure: Any, name: str, title: str, description: str) -> Plot:
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
-    return Plot(name, title, description, inline_svg(figure, name, description), png.getvalue())
+    return Plot(name, title, description, inline_svg(figure, name), png.getvalue())
 
 
-def inline_svg(figure: Any, name: str, description: str) -> str:
-    """A figure as an SVG element: the page's colours and font, ids of its own, named by
-    `description`.
+def inline_svg(figure: Any, name: str) -> str:
+    """A figure as an SVG element with the page's colours and font and ids of its own.
 
     Args:
       figure: A matplotlib figure in the colours of VARIABLES.
-      name: Unique in the page.
-      description: What screen readers say.
+      name: Unique in the page; the element with the id `name`-caption describes the figure.
     """
-    from markupsafe import escape
-
     file = io.StringIO()
     none = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(file, format="svg", transparent=True, metadata=none)
@@ -116,8 +112,7 @@ def inline_svg(figure: Any, name: str, description: str) -> str:
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", svg)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
-    label = escape(description)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return svg.replace("<svg", f'<svg role="img" aria-labelledby="{name}-caption"', 1)
 
 
 def _curves(contents: Contents) -> Iterator[Plot]:
@@ -149,24 +144,19 @@ def _curves(contents: Contents) -> Iterator[Plot]:
             f"{last.get(f'val_{column}', float('nan')):.3f}{unit}.",
         )
     figure, axes = _axes()
-    rates = [row.get("learning_rate", np.nan) for row in history]
-    axes.plot(
-        epochs,
-        rates,
-        color=DENOISED,
-        marker="o" if len(history) < 30 else None,
-        drawstyle="default",
-    )
+    schedule = np.array(contents.learning_rate)
+    axes.plot(*schedule.T, color=DENOISED)
     axes.set_ylim(bottom=0)
-    _epoch_axis(axes, epochs)
+    axes.set_xlabel("epochs done")
     axes.set_ylabel("learning rate")
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    peak = schedule[np.argmax(schedule[:, 1])]
     yield _plot(
         figure,
         "training-learning-rate",
         "Learning rate",
-        f"Learning rate at the end of each epoch: {contents.settings['training']['schedule']} "
-        f"schedule, from {rates[0]:.2g} after the first to {rates[-1]:.2g} after the last.",
+        f"Learning rate, {contents.settings['training']['schedule']} schedule: at most "
+        f"{peak[1]:.2g}, after {peak[0]:.2g} epochs; {schedule[-1, 1]:.2g} at the end.",
     )
 
 
@@ -174,7 +164,7 @@ def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     if len(epochs) == 1:
         axes.set_xlim(0.5, 1.5)
 
@@ -265,7 +255,7 @@ def _pixel_values(contents: Contents) -> Iterator[Plot]:
             "Pixel values, train and test",
             "Histogram of the pixel values. "
             + " ".join(
-                f"{name}: mean {feature.mean:.1f}, {feature.zeros:.0%} are 0."
+                f"{name}: mean {feature.mean:.1f}, {100 * (feature.zeros or 0):.1f} % are 0."
                 for name, feature in splits
             ),
         )
