@@ -56,10 +56,15 @@ def assigned_noise(
     """
     picked = KeyedDraws(image_keys(keys, seed, _ASSIGNMENT)).uniform(())
     index = ops.minimum(ops.cast(ops.floor(picked * len(noises)), "int32"), len(noises) - 1)
-    noisy, levels = fixed_noise(noises[0], images, keys, seed)
-    for position, noise in enumerate(noises[1:], start=1):
-        other, other_levels = fixed_noise(noise, images, keys, seed)
-        here = ops.equal(index, position)
-        noisy = ops.where(ops.reshape(here, (-1, 1, 1, 1)), other, noisy)
-        levels = ops.where(here, other_levels, levels)
+    images = ops.convert_to_tensor(images, "float32")
+    keys = ops.convert_to_tensor(keys)
+    noisy, levels = images, ops.zeros_like(picked)
+    for position, noise in enumerate(noises):
+        (here,) = ops.nonzero(ops.equal(index, position))
+        part, part_levels = fixed_noise(
+            noise, ops.take(images, here, axis=0), ops.take(keys, here, axis=0), seed
+        )
+        where = ops.expand_dims(here, 1)
+        noisy = ops.scatter_update(noisy, where, part)
+        levels = ops.scatter_update(levels, where, part_levels)
     return noisy, ops.cast(index, "int64"), levels

@@ -65,16 +65,13 @@ class Denoise:
             process.stderr.close()
 
     def _wait_until_begun(self, step: str, process: subprocess.Popen) -> None:
-        if step == "Trainer":
-            # In the middle of training: after an epoch was backed up.
-            backup = "pipeline_root/Trainer/resume/*/backup/training_metadata.json"
-            deadline = time.monotonic() + 120
-            while not list(self.workspace.glob(backup)):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        else:
-            time.sleep(0.3)
+        # In the middle of training: after an epoch was backed up.
+        begun = {"Trainer": "resume/*/backup/training_metadata.json"}.get(step, "*/*")
+        deadline = time.monotonic() + 120
+        while not list(self.workspace.glob(f"pipeline_root/{step}/{begun}")):
+            assert process.poll() is None, f"the run ended before {step}"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def summary(self) -> dict:
         return json.loads((self.workspace / "summary.json").read_text())
@@ -101,6 +98,7 @@ STEPS = [
     "ServingCheck",
     "QualityEvaluator",
     "AtomicPusher",
+    "ReferenceClassifier",
     "Report",
 ]
 
