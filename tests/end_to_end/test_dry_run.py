@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import uuid
@@ -42,21 +43,20 @@ def bucket():
 
 
 @pytest.fixture(scope="module")
-def compile_and_run(bucket, data, tmp_path_factory):
+def compile_and_run(bucket, data):
     """Calls `denoise compile --dry-run` on data in the bucket; gives the JSON and the stderr."""
     from components import object_store
 
     object_store.upload(data, f"{bucket}/data")
-    folder = tmp_path_factory.mktemp("kubeflow")
 
-    def call(*more: str) -> tuple[dict, str]:
+    def call(folder: pathlib.Path) -> tuple[dict, str]:
         overrides = [part for value in SETTINGS for part in ("--set", value)]
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pipeline.cli", "compile", "--image", "denoise:1"),
                 *("--pipeline-root", f"{bucket}/pipelines", "--data", f"{bucket}/data"),
                 *("--output", str(folder / "pipeline.yaml"), *overrides, "--json"),
-                *("--dry-run", "--dry-run-folder", str(folder / "dry-run"), "--real-store", *more),
+                *("--dry-run", "--dry-run-folder", str(folder / "dry-run"), "--real-store"),
             ],
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
@@ -75,8 +75,9 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
 ):
     from components import object_store, pushed_model
     from components.evaluation import result as evaluation
+    from pipeline import dry_run
 
-    first, shown = compile_and_run()
+    first, shown = compile_and_run(tmp_path)
     tasks = {task["name"]: task for task in first["tasks"]}
     assert {task["state"] for task in tasks.values()} == {"done"}
     assert "blessed     yes" in shown
@@ -94,8 +95,10 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     object_store.download(f"{serving}/{version}", tmp_path / "model")
     assert (tmp_path / "model" / "saved_model.pb").is_file()
 
-    # Nothing changed: only what looks outside runs, and no other version appears.
-    second, _ = compile_and_run()
-    ran = {task["name"] for task in second["tasks"] if task["state"] == "done"}
+    # From the file alone, with nothing changed: only what looks outside runs, and no other
+    # version appears.
+    second = dry_run.run(tmp_path / "pipeline.yaml", tmp_path / "dry-run", real_store=True)
+    ran = {task.name for task in second.tasks if task.state == "done"}
     assert ran == {"CsvIngestion-version", "PushedModel-version"}
+    assert second.pushed == f"{serving}/{version}"
     assert pushed_model.versions(serving) == [version]
