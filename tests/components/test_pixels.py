@@ -13,7 +13,9 @@ SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3])
 
 @given(st.data(), SHAPES)
 def test_quantise_undoes_normalise(data, shape):
-    pixels = data.draw(arrays.arrays(np.int64, (2, int(np.prod(shape))), elements=st.integers(0, 255)))
+    pixels = data.draw(
+        arrays.arrays(np.int64, (2, int(np.prod(shape))), elements=st.integers(0, 255))
+    )
     images = np.asarray(normalise(pixels, shape))
     assert images.shape == (2, *shape)
     assert images.dtype == np.float32

@@ -46,7 +46,9 @@ def _epochs(dataset, epochs, steps):
 
 def test_an_epoch_is_a_permutation_and_each_another():
     images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
-    dataset = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_epoch=0)
+    dataset = training_input.shuffled(
+        (images, images), batch_size=4, steps=3, seed=3, first_epoch=0
+    )
     orders = [
         np.concatenate([batch[0].ravel() for batch in epoch]) for epoch in _epochs(dataset, 3, 3)
     ]
@@ -57,7 +59,9 @@ def test_an_epoch_is_a_permutation_and_each_another():
 
 def test_inputs_and_targets_stay_together():
     noisy = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1)
-    dataset = training_input.shuffled((noisy, noisy + 100), batch_size=3, steps=3, seed=0, first_epoch=0)
+    dataset = training_input.shuffled(
+        (noisy, noisy + 100), batch_size=3, steps=3, seed=0, first_epoch=0
+    )
     for inputs, targets in dataset.take(6).as_numpy_iterator():
         assert inputs.shape == (3, 1, 1, 1)
         np.testing.assert_array_equal(targets, inputs + 100)

@@ -1,0 +1,225 @@
+"""Trainer: exports the best weights, and a killed training ends as one left alone."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components import models
+from components.training import (
+    HISTORY_FILE,
+    KERAS_FILE,
+    LOGS_FOLDER,
+    REFERENCE_FILE,
+    TRAINING_FILE,
+    recipe,
+    trainer,
+)
+from pipeline.config import TrainingSettings, load
+from tests import transformed
+
+SETTINGS = load(
+    "default",
+    [
+        "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+        "training={epochs: 3, batch_size: 16, precision: float32, steps_per_execution: 4}",
+    ],
+)
+
+
+@dataclasses.dataclass
+class FnArgs:
+    """What TFX hands to run_fn, as far as it is read."""
+
+    train_files: list
+    eval_files: list
+    serving_model_dir: str
+    model_run_dir: str
+    custom_config: dict
+    base_model: str | None = None
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examples")
+    return (
+        [transformed.write(folder / "train", 64, SETTINGS, seed=1)],
+        [transformed.write(folder / "validation", 32, SETTINGS, seed=2)],
+    )
+
+
+def _fn_args(folder, examples, settings=SETTINGS, **others):
+    sections = settings.model_dump(mode="json")
+    config = {name: sections[name] for name in ("image", "noise", "model", "training", "seed")}
+    return FnArgs(
+        *examples,
+        serving_model_dir=str(folder / "model" / "1" / "Format-Serving"),
+        model_run_dir=str(folder / "model_run" / "1"),
+        custom_config=config,
+        **others,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, examples):
+    folder = tmp_path_factory.mktemp("trained")
+    trainer.run_fn(_fn_args(folder, examples))
+    return folder
+
+
+def test_a_run_leaves_history_logs_reference_and_model(trained):
+    run = trained / "model_run" / "1"
+    history = np.genfromtxt(run / HISTORY_FILE, delimiter=",", names=True)
+    assert list(history["epoch"]) == [0, 1, 2]
+    assert set(history.dtype.names) >= {"loss", "psnr", "val_loss", "val_psnr", "learning_rate"}
+    assert history["loss"][-1] < history["loss"][0]
+    report = json.loads((run / TRAINING_FILE).read_text())
+    assert report["resumed_from_epoch"] == 0
+    assert report["steps_per_epoch"] == 4
+    assert list((run / LOGS_FOLDER).rglob("events*"))
+    assert not list((trained / "resume").iterdir())
+
+    saved = trained / "model" / "1" / "Format-Serving"
+    model = keras.saving.load_model(saved / KERAS_FILE)
+    with np.load(run / REFERENCE_FILE) as reference:
+        images = reference["pixels"].reshape(-1, 28, 28, 1) / np.float32(255)
+        expected = np.clip(model.predict(images, verbose=0), 0, 1)
+        np.testing.assert_allclose(reference["denoised"], expected, atol=1e-5)
+
+
+def test_the_exported_weights_are_the_best_ones(trained, examples):
+    history = np.genfromtxt(trained / "model_run" / "1" / HISTORY_FILE, delimiter=",", names=True)
+    model = keras.saving.load_model(trained / "model" / "1" / "Format-Serving" / KERAS_FILE)
+    batches = trainer.training_input.parsed(
+        examples[1], (28, 28, 1), ("noisy", "clean"), batch_size=32
+    )
+    ((noisy, clean),) = batches.as_numpy_iterator()
+    loss = float(np.mean(recipe.log_mse(clean, model(noisy))))
+    assert loss == pytest.approx(history["val_loss"].min(), abs=1e-4)
+
+
+class _KilledError(Exception):
+    pass
+
+
+def test_a_killed_training_ends_as_one_left_alone(tmp_path, trained, examples, monkeypatch):
+    """Stopped in epoch 2, before it is backed up: the rest is the same to the last bit."""
+    on_epoch_end = trainer._LearningRate.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        if epoch == 1:
+            raise _KilledError
+        on_epoch_end(self, epoch, logs)
+
+    monkeypatch.setattr(trainer._LearningRate, "on_epoch_end", killed)
+    with pytest.raises(_KilledError):
+        trainer.run_fn(_fn_args(tmp_path, examples))
+    monkeypatch.undo()
+    trainer.run_fn(_fn_args(tmp_path, examples))
+
+    run = tmp_path / "model_run" / "1"
+    assert json.loads((run / TRAINING_FILE).read_text())["resumed_from_epoch"] == 1
+    whole = np.genfromtxt(trained / "model_run" / "1" / HISTORY_FILE, delimiter=",", names=True)
+    resumed = np.genfromtxt(run / HISTORY_FILE, delimiter=",", names=True)
+    for column in ("epoch", "loss", "val_loss", "learning_rate"):
+        np.testing.assert_allclose(resumed[column], whole[column], rtol=1e-5, err_msg=column)
+
+
+def test_other_settings_do_not_resume(tmp_path, examples, monkeypatch):
+    def killed(self, epoch, logs=None):
+        if epoch == 1:
+            raise _KilledError
+
+    monkeypatch.setattr(trainer._LearningRate, "on_epoch_end", killed)
+    with pytest.raises(_KilledError):
+        trainer.run_fn(_fn_args(tmp_path, examples))
+    monkeypatch.undo()
+    other = load(
+        "default",
+        [
+            "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+            "training={epochs: 1, batch_size: 32, precision: float32}",
+        ],
+    )
+    trainer.run_fn(_fn_args(tmp_path, examples, other))
+    report = json.loads((tmp_path / "model_run" / "1" / TRAINING_FILE).read_text())
+    assert report["resumed_from_epoch"] == 0
+
+
+def test_a_warm_start_begins_where_the_pushed_model_is(tmp_path, trained, examples):
+    settings = load(
+        "default",
+        [
+            "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+            "training={epochs: 1, batch_size: 16, precision: float32, learning_rate: 1.0e-9}",
+        ],
+    )
+    base = str(trained / "model" / "1" / "Format-Serving")
+    trainer.run_fn(_fn_args(tmp_path, examples, settings, base_model=base))
+    warm = keras.saving.load_model(tmp_path / "model" / "1" / "Format-Serving" / KERAS_FILE)
+    started = keras.saving.load_model(f"{base}/{KERAS_FILE}")
+    for one, other in zip(warm.get_weights(), started.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_fixed_noise_and_streaming_train_too(tmp_path, examples):
+    settings = load(
+        "default",
+        [
+            "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+            "training={epochs: 2, batch_size: 16, noise: fixed, cache: disk, "
+            "early_stopping_patience: 1, loss: mse, schedule: constant, precision: float32}",
+        ],
+    )
+    trainer.run_fn(_fn_args(tmp_path, examples, settings))
+    history = np.genfromtxt(tmp_path / "model_run" / "1" / HISTORY_FILE, delimiter=",", names=True)
+    assert np.isfinite(history["val_loss"]).all()
+
+
+def test_the_schedule_warms_up_and_decays_to_zero():
+    settings = TrainingSettings(learning_rate=1e-2, warmup_fraction=0.1)
+    schedule = recipe.learning_rate(settings, steps=100)
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    assert rates[0] == 0
+    assert rates.argmax() == 10
+    assert rates.max() == pytest.approx(1e-2)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert (np.diff(rates[10:]) <= 0).all()
+    assert recipe.learning_rate(TrainingSettings(schedule="constant"), 100) == 6e-3
+
+
+def test_an_epoch_is_a_whole_number_of_calls():
+    settings = TrainingSettings(batch_size=10, steps_per_execution=4)
+    assert recipe.steps_per_epoch(settings, images=107) == (8, 4)
+    assert recipe.steps_per_epoch(settings, images=25) == (2, 2)
+    assert recipe.steps_per_epoch(settings, images=3) == (1, 1)
+
+
+def test_log_mse_is_psnr_up_to_a_factor():
+    random = np.random.default_rng(0)
+    clean = random.random((4, 8, 8, 1), np.float32)
+    noisy = np.clip(clean + random.normal(0, 0.1, clean.shape), 0, 1).astype(np.float32)
+    loss, psnr = np.asarray(recipe.log_mse(clean, noisy)), np.asarray(recipe.psnr(clean, noisy))
+    np.testing.assert_allclose(-10 / np.log(10) * loss, psnr, atol=1e-2)
+
+
+def test_the_dtype_policy_is_left_as_it_was():
+    before = keras.config.dtype_policy().name
+    with recipe.dtype_policy("mixed_bfloat16"):
+        model = models.build("windsor_cae", (28, 28, 1))
+    assert keras.config.dtype_policy().name == before
+    assert model.layers[1].compute_dtype == "bfloat16"
+    assert model.output.dtype == "float32"
+
+
+def test_training_draws_noise_and_validation_does_not():
+    settings = TrainingSettings(precision="float32", batch_size=4)
+    denoiser = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Identity()])
+    model = recipe.training_model(denoiser, "gaussian(sd=0.5)", settings, steps=1, seed=1)
+    images = tf.fill((2, 4, 4, 1), 0.5)
+    np.testing.assert_array_equal(model(images, training=False), images)
+    noisy = model(images, training=True)
+    assert float(tf.reduce_max(tf.abs(noisy - images))) > 0.1

@@ -1,0 +1,80 @@
+"""The command: instant help with an example each, right exit statuses, JSON for machines."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import cli
+
+COMMANDS = sorted(
+    command.name or command.callback.__name__ for command in cli.app.registered_commands
+)
+
+
+def _call(*arguments, timeout=120):
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def test_help_names_every_command_without_heavy_imports():
+    code = (
+        "import sys; sys.argv = ['denoise', '--help']\n"
+        "from pipeline import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: status = end.code\n"
+        "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'numpy'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy), 'status:', status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "heavy: [] status: 0" in done.stdout
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", done.stdout), command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    done = _call(command, "--help")
+    assert done.returncode == 0
+    assert "Example" in done.stdout
+    assert f"denoise {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nosuch",),
+        ("run", "--nosuch"),
+        ("run", "--set", "training.epochs=x"),
+        ("run", "--preset", "nosuch"),
+        ("predict", "-o", "x"),
+    ],
+)
+def test_wrong_usage_ends_with_status_2(arguments):
+    done = _call(*arguments)
+    assert done.returncode == 2
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "serve"])
+def test_an_empty_workspace_is_named(command, tmp_path):
+    done = _call(command, "--workspace", str(tmp_path))
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr
+    assert "denoise run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_models_and_noises_as_json():
+    models = {row["name"]: row for row in json.loads(_call("models", "--json").stdout)}
+    assert models["windsor_cae"]["parameters"] == 49_761
+    assert models["dense_dae_16"]["parameters"] == 25_888
+    noises = json.loads(_call("noises", "--json").stdout)
+    assert {"salt_pepper", "gaussian", "mixture", "none"} <= {row["name"] for row in noises}
