@@ -140,8 +140,6 @@ class TrainingSettings(_Section):
     steps_per_execution: int = Field(16, ge=1)
     cache: Literal["auto", "memory", "disk"] = "auto"
     """Where decoded training images live. `auto`: in memory while they fit in a quarter of it."""
-    warm_start: bool = False
-    """Start from the weights of the pushed model."""
 
 
 class Thresholds(_Section):
