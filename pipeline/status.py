@@ -66,7 +66,7 @@ def _run(run: str, steps: list[Step], in_use: bool, latest: bool) -> RunStatus:
         state = "running" if in_use and latest else "interrupted"
     elif "failed" in states.values():
         state = "failed"
-    elif "AtomicPusher" in states:
+    elif "Report" in states:
         state = "done"
     else:
         state = "running" if in_use and latest else "interrupted"
