@@ -117,6 +117,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
         examples=ingestion.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn="components.transform.preprocessing_fn",
+        stats_options_updater_fn="components.transform.stats_options_updater_fn",
         custom_config={
             "image": sections["image"],
             "noise": {name: sections["noise"][name] for name in ("evaluation", "seed")},
