@@ -133,7 +133,8 @@ def fashion_mnist(workspace: pathlib.Path | str) -> pathlib.Path:
     Raises:
       DataError: it is nowhere to be had, or cannot be written; lists what was tried.
     """
-    folder = pathlib.Path(workspace) / "data"
+    # Absolute, since apt and dpkg-deb are called in a folder of their own.
+    folder = pathlib.Path(workspace).absolute() / "data"
     if folder.is_dir() and any(folder.iterdir()):
         check_folder(folder)
         return folder

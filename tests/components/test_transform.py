@@ -57,7 +57,7 @@ def test_the_seed_and_the_list_of_noises_decide():
     one = preprocessing_fn(inputs, load("default", ["noise.seed=1"]).model_dump())
     other = preprocessing_fn(inputs, load("default", ["noise.seed=2"]).model_dump())
     assert not np.array_equal(one["noisy"], other["noisy"])
-    only = load("default", ["noise.evaluation=['gaussian(sd=0.3)']"])
+    only = load("default", ["noise.evaluation=['gaussian(sd=0.3)']", "evaluation.thresholds={}"])
     outputs = preprocessing_fn(inputs, only.model_dump())
     assert set(outputs["noise"].numpy()) == {b"gaussian(sd=0.3)"}
     np.testing.assert_allclose(outputs["noise_level"], 0.3)
