@@ -121,7 +121,9 @@ def test_from_the_debian_package(tmp_path, tiny, monkeypatch, lists_are_there):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    assert_whole(data.fashion_mnist(tmp_path / "workspace"))
+    # Relative, as on the command line: the programs are called in another folder.
+    monkeypatch.chdir(tmp_path)
+    assert_whole(data.fashion_mnist(pathlib.Path("workspace")))
 
 
 def test_what_is_there_is_kept(tmp_path, tiny):
