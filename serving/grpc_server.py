@@ -10,13 +10,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import (
-    model_service_pb2,
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
-    prediction_service_pb2,
+    predict_pb2,
     prediction_service_pb2_grpc,
+    regression_pb2,
 )
 
 from pipeline.errors import UsageError
@@ -28,9 +34,65 @@ from serving.status import Code, from_exception
 _log = logging.getLogger(__name__)
 _ENTRYPOINT = "GRPC"
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _describe(name: str, file_name: str, messages_of: dict[str, str], *dependencies: Any) -> str:
+    """Makes a service known to reflection and returns its full name.
+
+    tensorflow-serving-api's own *_service_pb2 modules are old generated code, which protobuf 4
+    and newer refuse to import; this adds the very same file to the pool.
+
+    Args:
+      name: The service's.
+      file_name: The file in tensorflow_serving/apis that defines it.
+      messages_of: By method, what its messages' names begin with.
+      *dependencies: Modules of the messages.
+    """
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"tensorflow_serving/apis/{file_name}",
+        package="tensorflow.serving",
+        dependency=[module.DESCRIPTOR.name for module in dependencies],
+        syntax="proto3",
+    )
+    file.options.cc_enable_arenas = True
+    service = file.service.add(name=name)
+    for method, message in messages_of.items():
+        service.method.add(
+            name=method,
+            input_type=f".{file.package}.{message}Request",
+            output_type=f".{file.package}.{message}Response",
+        )
+    descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+    return f"{file.package}.{name}"
+
+
 _SERVICES = (
-    prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
-    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+    _describe(
+        "PredictionService",
+        "prediction_service.proto",
+        {
+            "Classify": "Classification",
+            "Regress": "Regression",
+            "Predict": "Predict",
+            "MultiInference": "MultiInference",
+            "GetModelMetadata": "GetModelMetadata",
+        },
+        classification_pb2,
+        get_model_metadata_pb2,
+        inference_pb2,
+        predict_pb2,
+        regression_pb2,
+    ),
+    _describe(
+        "ModelService",
+        "model_service.proto",
+        {
+            "GetModelStatus": "GetModelStatus",
+            "HandleReloadConfigRequest": "ReloadConfig",
+        },
+        get_model_status_pb2,
+        model_management_pb2,
+    ),
 )
 
 
