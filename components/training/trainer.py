@@ -235,10 +235,15 @@ def _export(
     served: keras.Model, fn_args: Any, shape: tuple[int, int, int], run_folder: pathlib.Path
 ) -> None:
     """Writes the SavedModel and, for the serving check, what it must answer."""
-    validation = training_input.parsed(fn_args.eval_files, shape, ("noisy",), batch_size=64)
-    (images,) = next(validation.as_numpy_iterator())
-    pixels = np.asarray(quantise(images)).reshape(len(images), -1).astype(np.uint8)
-    signatures.export_servable(served, fn_args.serving_model_dir, shape, pixels[:16])
+    validation = training_input.parsed(fn_args.eval_files, shape, ("noisy", "clean"), batch_size=64)
+    noisy, clean = next(validation.as_numpy_iterator())
+
+    def as_pixels(images: np.ndarray) -> np.ndarray:
+        return np.asarray(quantise(images)).reshape(len(images), -1).astype(np.uint8)
+
+    pixels = as_pixels(noisy)
+    # Clean ones to warm up with: the server's page offers them to add noise to.
+    signatures.export_servable(served, fn_args.serving_model_dir, shape, as_pixels(clean[:16]))
     keras_file = pathlib.Path(fn_args.serving_model_dir) / KERAS_FILE
     keras_file.parent.mkdir(parents=True, exist_ok=True)
     served.save(keras_file)
