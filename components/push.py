@@ -14,7 +14,7 @@ from tfx.components.pusher import executor as tfx_executor
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import io_utils, json_utils, proto_utils
 
 from components import object_store
 from components.pushed_model import same_model, versions
@@ -98,7 +98,8 @@ class Executor(tfx_executor.Executor):
         proto_utils.json_to_proto(exec_properties["push_destination"], destination)
         serving = destination.filesystem.base_directory
         model = self.GetModelPath(input_dict)
-        keep = (_custom_config(exec_properties) or {}).get("keep_versions")
+        config = json_utils.loads(exec_properties.get("custom_config") or "null") or {}
+        keep = config.get("keep_versions")
         version = _pushed_already(model, serving) or push(model, serving, keep)
         io_utils.copy_dir(model, pushed_model.uri)
         self._MarkPushed(
@@ -115,13 +116,6 @@ def _pushed_already(model: str, serving: str) -> str | None:
         return None
     with object_store.local_copy(f"{serving}/{pushed[-1]}") as folder:
         return str(pushed[-1]) if same_model(pathlib.Path(model), folder) else None
-
-
-def _custom_config(exec_properties: dict[str, Any]) -> dict[str, Any] | None:
-    """Pusher's `custom_config`, which TFX hands over as JSON."""
-    from tfx.utils import json_utils
-
-    return json_utils.loads(exec_properties.get("custom_config") or "null")
 
 
 class AtomicPusher(tfx_component.Pusher):

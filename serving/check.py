@@ -46,6 +46,12 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
     if missing:
         failures.append(f"expected signatures {list(signatures.SIGNATURES)}; missing {missing}")
 
+    def as_tensors(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: tf.convert_to_tensor(value.tolist() if value.dtype == object else value)
+            for key, value in inputs.items()
+        }
+
     def as_images(name: str, output: Any) -> Any:
         if name == "predict_pixels":
             return output.numpy().reshape(expected.shape) / MAX_PIXEL
@@ -59,11 +65,7 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
         if name in missing:
             continue
         signature = loaded[name]
-        tensors = {
-            key: tf.convert_to_tensor(value.tolist() if value.dtype == object else value)
-            for key, value in inputs.items()
-        }
-        (output,) = signature(**tensors).values()
+        (output,) = signature(**as_tensors(inputs)).values()
         images = as_images(name, output)
         # An 8-bit output is half a level away from the float one at most.
         rounding = 0.5 / MAX_PIXEL if name in ("predict_pixels", "predict_encoded") else 0.0
@@ -78,10 +80,7 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
                 f"{name}: differs from the trainer's output by {difference:.2e}, "
                 f"more than {tolerance + rounding:.2e} (serving.tolerance)"
             )
-        one = {
-            key: tf.convert_to_tensor(value.tolist() if value.dtype == object else value)
-            for key, value in alone[name].items()
-        }
+        one = as_tensors(alone[name])
         seconds = []
         for _ in range(LATENCY_CALLS):
             started = time.perf_counter()
