@@ -191,7 +191,7 @@ def train(
                 monitor="val_loss", mode="min", patience=settings.early_stopping_patience
             )
         )
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     model.fit(
         dataset,
         epochs=settings.epochs,
@@ -200,7 +200,7 @@ def train(
         callbacks=callbacks,
         verbose=0,
     )
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     model.load_weights(best_file)
 
     # The served model computes in float32: bfloat16 is slower for single images.
@@ -223,6 +223,7 @@ def train(
                 "cores": os.cpu_count(),
                 "resumed_from_epoch": first_epoch,
                 "seconds": seconds,
+                "cpu_seconds": cpu_seconds,
                 "images_per_second": epochs_here * steps * batch_size / seconds,
             },
             indent=2,
