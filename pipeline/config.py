@@ -9,6 +9,7 @@ needs.
 from __future__ import annotations
 
 import ast
+import math
 import pathlib
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -140,6 +141,80 @@ class TrainingSettings(_Section):
     steps_per_execution: int = Field(16, ge=1)
     cache: Literal["auto", "memory", "disk"] = "auto"
     """Where decoded training images live. `auto`: in memory while they fit in a quarter of it."""
+    warm_start: bool = False
+    """Start from the weights of the pushed model, for retraining on newer data."""
+
+
+class Search(_Section):
+    """The values of one setting that the Tuner tries: a list of choices, or a range."""
+
+    choices: tuple[Any, ...] | None = Field(None, min_length=1)
+    min: int | float | None = None
+    max: int | float | None = None
+    """Inclusive. With two integers only integers are tried."""
+    sampling: Literal["linear", "log"] = "linear"
+
+    @pydantic.model_validator(mode="after")
+    def _choices_or_range(self) -> Search:
+        bounds = (self.min is not None, self.max is not None)
+        if bounds != (self.choices is None,) * 2:
+            raise ValueError("give either choices, or min and max")
+        if self.min is not None and self.max is not None:
+            if self.min >= self.max:
+                raise ValueError(f"min must be less than max, was {self.min} to {self.max}")
+            if self.sampling == "log" and self.min <= 0:
+                raise ValueError(f"log sampling needs a min above 0, was {self.min}")
+        return self
+
+    @property
+    def probes(self) -> tuple[Any, ...]:
+        """Every choice; or the bounds and, of real numbers, one that is no integer."""
+        if self.choices is not None:
+            return self.choices
+        assert self.min is not None
+        assert self.max is not None
+        if isinstance(self.min, int) and isinstance(self.max, int):
+            return self.min, self.max
+        between = self.min + (self.max - self.min) / math.pi
+        return self.min, between, self.max
+
+
+class TunerSettings(_Section):
+    """A search for better settings before training. See `--set tuner.enabled=true`."""
+
+    enabled: bool = False
+    algorithm: Literal["random", "bayesian", "hyperband"] = "bayesian"
+    """`hyperband` stops the worse trials early; how many it makes follows from `epochs`."""
+    trials: int = Field(12, ge=1)
+    """Not for hyperband. The first one has the settings as they are, if the space holds them."""
+    epochs: int = Field(2, ge=1)
+    """Of one trial, with a learning rate schedule of its own; at most, with hyperband."""
+    images: int = Field(20_000, ge=1)
+    """Training images a trial sees; of more, every n-th."""
+    seed: int = Field(1, ge=1, lt=2**31)
+    """Of what is tried. Weights, batches and noise have the seed of the run in every trial."""
+    search_space: dict[str, Search] = Field(
+        {
+            "training.learning_rate": Search(min=1e-3, max=2e-2, sampling="log"),
+            "training.batch_size": Search(choices=(32, 64, 128)),
+        },
+        min_length=1,
+    )
+    """By field: `training.…` or `model.arguments.…`."""
+
+
+_WHERE = "it says how to compute, not what"
+_NOT_SEARCHED = {
+    "epochs": "how long a trial trains is tuner.epochs",
+    "early_stopping_patience": "a trial is not stopped early",
+    "warm_start": "a trial starts from new weights",
+    "precision": _WHERE,
+    "jit_compile": _WHERE,
+    "strategy": _WHERE,
+    "steps_per_execution": _WHERE,
+    "cache": _WHERE,
+}
+"""Fields of `training` that would make trials incomparable, or no difference."""
 
 
 class Thresholds(_Section):
@@ -215,6 +290,7 @@ _STEPS = {
     "*": Resources(cpu=1, memory_gb=4),
     "Transform": Resources(cpu=2, memory_gb=8),
     "Trainer": Resources(cpu=4, memory_gb=16),
+    "Tuner": Resources(cpu=4, memory_gb=16),
     "QualityEvaluator": Resources(cpu=2, memory_gb=8),
 }
 
@@ -248,6 +324,7 @@ class Settings(_Section):
     noise: NoiseSettings = NoiseSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
+    tuner: TunerSettings = TunerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     serving: ServingSettings = ServingSettings()
     report: ReportSettings = ReportSettings()
@@ -262,6 +339,30 @@ class Settings(_Section):
                 f"evaluation.thresholds names {sorted(unknown)}, which noise.evaluation does not "
                 f"measure; it has {list(self.noise.evaluation)}"
             )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _search_space_is_of_settings(self) -> Settings:
+        given = self.training.model_dump()
+        for field, search in self.tuner.search_space.items():
+            section, _, name = field.rpartition(".")
+            if section == "model.arguments" and name.isidentifier():
+                continue  # components.models knows the arguments.
+            if section != "training" or name not in TrainingSettings.model_fields:
+                raise ValueError(
+                    f"tuner.search_space names {field!r}, which is no field of training nor of "
+                    "model.arguments"
+                )
+            if name in _NOT_SEARCHED:
+                raise ValueError(f"tuner.search_space names {field!r}, but {_NOT_SEARCHED[name]}")
+            for value in search.probes:
+                try:
+                    TrainingSettings.model_validate({**given, name: value})
+                except pydantic.ValidationError as error:
+                    raise ValueError(
+                        f"tuner.search_space: {field} cannot be {value!r}: "
+                        f"{error.errors()[0]['msg']}"
+                    ) from error
         return self
 
 

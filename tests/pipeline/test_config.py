@@ -8,6 +8,10 @@ from pipeline import config
 from pipeline.errors import UsageError
 
 
+def _space(field: str) -> str:
+    return f"tuner.search_space={{{field}}}"
+
+
 def test_every_preset_loads_and_the_default_is_there():
     assert config.DEFAULT_PRESET in config.preset_names()
     for name in config.preset_names():
@@ -49,6 +53,16 @@ def test_settings_are_frozen():
         ("noise.evaluation=[]", "noise.evaluation"),
         ("evaluation.thresholds={gaussian(sd=9): {psnr: 1}}", "noise.evaluation does not measure"),
         ("training.loss=hinge", "training.loss"),
+        (_space("training.speed: {min: 1, max: 2}"), "'training.speed', which is no field"),
+        (_space("noise.seed: {min: 1, max: 2}"), "'noise.seed', which is no field"),
+        (_space("training.epochs: {min: 1, max: 2}"), "'training.epochs', but"),
+        (_space("training.loss: {choices: [mse, hinge]}"), "training.loss cannot be 'hinge'"),
+        (_space("training.batch_size: {min: 16.0, max: 64.0}"), "training.batch_size cannot be"),
+        (_space("training.learning_rate: {min: 2, max: 1}"), "training.learning_rate: "),
+        (_space("training.learning_rate: {min: 0, max: 1, sampling: log}"), "min above 0"),
+        (_space("training.learning_rate: {min: 1}"), "either choices, or min and max"),
+        (_space("training.learning_rate: {min: 1, max: 2, choices: [1]}"), "either choices, or"),
+        ("tuner.search_space={}", "tuner.search_space"),
         ("nothing=1", "nothing"),
         ("training.epochs", "section.field=value"),
         ("training.epochs.more=1", "training.epochs"),
@@ -61,6 +75,19 @@ def test_a_wrong_override_is_named(override, named):
         config.load("default", [override])
     assert named in str(caught.value)
     assert caught.value.exit_status == 2
+
+
+def test_a_search_space_takes_ranges_choices_and_arguments_of_the_model():
+    settings = config.load(
+        "default",
+        [
+            "tuner.search_space={training.learning_rate: {min: 1e-3, max: 1e-2, sampling: log}, "
+            "training.clip_norm: {choices: [1.0, null]}, "
+            "model.arguments.widths: {choices: [[8, 16], [16, 32, 64]]}}"
+        ],
+    )
+    assert settings.tuner.search_space["training.learning_rate"].min == 1e-3
+    assert config.validate(settings.model_dump(mode="json"), "json") == settings
 
 
 def test_a_preset_may_be_a_file_of_ones_own(tmp_path):
