@@ -44,19 +44,16 @@ def rows(folder: pathlib.Path, split: str, settings: Settings) -> Iterator[tuple
     row = reader.RowFormat(settings.image.pixels, len(settings.data.classes))
     ranges, _ = ingest.plan(str(latest_span(folder)), {split: f"{split}/*.csv*"})
     for path, compressed in dict.fromkeys((part.path, part.compressed) for part in ranges):
-        first = True
         try:
             with gzip.open(path) if compressed else open(path, "rb") as stream:
-                for block in reader.read_blocks(stream, row):
-                    if first:
-                        _, block = reader.split_header(block, row)
-                        first = False
-                    parsed = reader.parse(block, row)
-                    if parsed.bad:
-                        bad = parsed.bad[0]
-                        raise DataError(f"{path}: bad row: {bad.detail}: {bad.text[:60]!r}")
-                    keys = examples.fingerprints(parsed.labels, parsed.pixels)
-                    yield parsed.labels, parsed.pixels, keys
+                for before, found in reader.read_rows(stream, row):
+                    if found.bad:
+                        bad = found.bad[0]
+                        raise DataError(
+                            f"{path}:{before + bad.line}: bad row: {bad.detail}: {bad.text[:60]!r}"
+                        )
+                    keys = examples.fingerprints(found.labels, found.pixels)
+                    yield found.labels, found.pixels, keys
         except (OSError, EOFError) as error:
             raise DataError(f"{path} cannot be read: {error}") from error
 

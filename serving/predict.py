@@ -25,7 +25,7 @@ CSV_SUFFIXES = (".csv", ".csv.gz")
 SHEET = "sheet.png"
 NOISE_SEED = 20171
 
-_ANY_LABEL = 256
+ANY_LABEL = 256
 _STEP = "predict"
 _BATCH = 256
 _CSV_IMAGES = 64
@@ -246,7 +246,7 @@ def read_csv(path: pathlib.Path, pixels: int) -> tuple[bytes, Iterator[CsvRows]]
     Raises:
       DataError: the file is empty or, while iterating, a row is not one; names the line.
     """
-    row = RowFormat(pixels, _ANY_LABEL)
+    row = RowFormat(pixels, ANY_LABEL)
     stream = open_csv(path)
     blocks = read_blocks(stream, row)
     try:

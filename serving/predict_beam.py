@@ -17,9 +17,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.csv_ingestion.reader import RowFormat, parse, read_blocks, split_header
+from components.csv_ingestion.reader import RowFormat, read_rows
 from pipeline.errors import DataError, UsageError
-from serving.predict import _ANY_LABEL, LoadedDenoiser, ServedDenoiser, format_rows
+from serving.predict import ANY_LABEL, LoadedDenoiser, ServedDenoiser, format_rows
 
 _RANGE_BYTES = 16 << 20
 _ROWS = 256
@@ -92,20 +92,17 @@ class _ReadRange(beam.DoFn):
     """A range to ((shard, block), (labels, pixels))."""
 
     def __init__(self, pixels: int) -> None:
-        self._row = RowFormat(pixels, _ANY_LABEL)
+        self._row = RowFormat(pixels, ANY_LABEL)
 
     def process(self, element: _Range) -> Iterator[Any]:  # type: ignore[override]
         number = 0
         with FileSystems.open(element.path) as stream:
-            for block in read_blocks(stream, self._row, element.start, element.end):
-                if element.start == 0 and number == 0:
-                    _, block = split_header(block, self._row)
-                found = parse(block, self._row)
+            for before, found in read_rows(stream, self._row, element.start, element.end):
                 if found.bad:
                     bad = found.bad[0]
                     raise DataError(
-                        f"{element.path}, in the bytes from {element.start}: {bad.reason}: "
-                        f"{bad.detail} in {bad.text[:80]!r}"
+                        f"{element.path}, line {before + bad.line} of the bytes from "
+                        f"{element.start}: {bad.reason}: {bad.detail} in {bad.text[:80]!r}"
                     )
                 for start in range(0, len(found.pixels), _ROWS):
                     labels = found.labels[start : start + _ROWS]

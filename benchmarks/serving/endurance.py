@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import shutil
+import statistics
 import sys
 import tempfile
 import threading
@@ -21,6 +22,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import httpx
+import numpy as np
 import psutil
 
 from benchmarks.serving import h2load, subject
@@ -116,6 +118,12 @@ def endure(
                 "rss_first_mib": memory[0],
                 "rss_last_mib": memory[-1],
                 "rss_highest_mib": max(memory),
+                # It rises and falls with every swap: whether it grows shows in the means.
+                **{
+                    f"rss_mean_{fifth + 1}_of_5_mib": statistics.fmean(part)
+                    for fifth, part in enumerate(np.array_split(memory, 5))
+                    if len(part)
+                },
                 "threads": process.num_threads(),
                 "open_files": process.num_fds(),
             }

@@ -233,6 +233,29 @@ def parse(block: bytes, row: RowFormat) -> Rows:
     )
 
 
+def read_rows(
+    stream: _Readable, row: RowFormat, start: int = 0, end: int | None = None
+) -> Iterator[tuple[int, Rows]]:
+    """Yields the rows of the lines that begin in a byte range, a block at a time.
+
+    What comes before the first row of a file is passed over when `start` is 0.
+
+    Args:
+      stream, row, start, end: As for `read_blocks`.
+
+    Yields:
+      (lines of the range before these, the rows): a bad row's line is the sum of both.
+    """
+    lines = 0
+    for block in read_blocks(stream, row, start, end):
+        if not start and not lines:
+            head, block = split_header(block, row)
+            lines = head.count(b"\n")
+        rows = parse(block, row)
+        yield lines, rows
+        lines += rows.lines
+
+
 def _parse_plain(block: bytes, row: RowFormat) -> np.ndarray | None:
     """The values, uint8 (rows, columns), or None when a line needs a closer look."""
     block = _plain(block, row)

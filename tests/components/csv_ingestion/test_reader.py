@@ -121,6 +121,25 @@ def test_ranges_yield_every_line_once(content, borders, block_bytes):
                 assert len(shortened) > ROW.longest
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([b"", b"label,pixel1,pixel2,pixel3\n", b"\xef\xbb\xbf"]),
+    st.lists(LINES.map(str.encode), max_size=12).map(b"\n".join),
+    st.integers(1, 40),
+)
+def test_rows_of_many_blocks_are_numbered_through(head, content, block_bytes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "_BLOCK_BYTES", block_bytes)
+        _, rest = reader.split_header(head + content + b"\n", ROW)
+        passed_over = head.count(b"\n") + content.count(b"\n") + 1 - rest.count(b"\n")
+        good, bad = reference(rest.removesuffix(b"\n"), ROW)
+        found = list(reader.read_rows(io.BytesIO(head + content), ROW))
+    numbers = [before + row.line for before, rows in found for row in rows.bad]
+    assert numbers == [passed_over + number for number in bad]
+    labels = [label for _, rows in found for label in rows.labels.tolist()]
+    assert labels == [row[0] for row in good]
+
+
 def test_memory_holds_no_endless_line():
     class Endless:
         asked = 0
