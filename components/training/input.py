@@ -43,25 +43,42 @@ def records(files: Sequence[str]) -> tf.data.Dataset:
 
 
 def parsed(
-    files: Sequence[str], shape: tuple[int, int, int], features: Sequence[str], batch_size: int
+    files: Sequence[str],
+    shape: tuple[int, int, int],
+    features: Sequence[str],
+    batch_size: int,
+    every: int = 1,
 ) -> tf.data.Dataset:
-    """Batches of the named image features, each float32 (N, H, W, C) in [0, 1]."""
+    """Batches of the named image features, each float32 (N, H, W, C) in [0, 1].
+
+    Args:
+      files: Paths or glob patterns.
+      shape: (H, W, C).
+      features: Their names.
+      batch_size: Images a batch.
+      every: Only every n-th Example is read.
+    """
     spec = {name: tf.io.FixedLenFeature(shape, tf.float32) for name in features}
 
     def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, ...]:
         example = tf.io.parse_example(serialised, spec)
         return tuple(example[name] for name in features)
 
-    return records(files).batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = records(files).shard(every, 0)
+    return examples.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def load(
-    files: Sequence[str], shape: tuple[int, int, int], features: Sequence[str]
+    files: Sequence[str], shape: tuple[int, int, int], features: Sequence[str], every: int = 1
 ) -> tuple[np.ndarray, ...]:
-    """All images of the named features in memory, each float32 (N, H, W, C) in [0, 1]."""
+    """All images of the named features in memory, each float32 (N, H, W, C) in [0, 1].
+
+    With `every`, only every n-th.
+    """
     batches = []
     number = 0
-    for batch in parsed(files, shape, features, READ_BATCH).prefetch(2).as_numpy_iterator():
+    dataset = parsed(files, shape, features, READ_BATCH, every)
+    for batch in dataset.prefetch(2).as_numpy_iterator():
         batches.append(batch)
         number += len(batch[0])
         report("read images", number, None)
@@ -126,10 +143,11 @@ def streamed(
     features: tuple[str, str],
     batch_size: int,
     seed: int,
+    every: int = 1,
 ) -> tf.data.Dataset:
     """Endless (input, target) batches read from the files, for data that does not fit."""
     names = sorted(set(features))
-    dataset = parsed(files, shape, names, READ_BATCH).unbatch()
+    dataset = parsed(files, shape, names, READ_BATCH, every).unbatch()
     dataset = dataset.shuffle(SHUFFLE_BUFFER, seed=seed).repeat()
     dataset = dataset.batch(batch_size, drop_remainder=True)
 
