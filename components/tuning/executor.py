@@ -1,0 +1,55 @@
+"""Searches, and writes what was found: the best settings, and every trial."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from typing import Any
+
+from tfx import types
+from tfx.components.tuner import executor
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils, standard_component_specs
+
+from components.tuning import TRIALS_FILE
+from pipeline.errors import RunError
+
+
+class Executor(base_executor.BaseExecutor):
+    """Like TFX's, but trials are kept beside the outputs: a killed search goes on."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See `tfx.components.tuner.component.Tuner` for inputs, outputs and parameters.
+
+        Raises:
+          RunError: no trial could be trained.
+        """
+        results = output_dict[standard_component_specs.TUNER_RESULTS_KEY]
+        folder = pathlib.Path(os.fspath(artifact_utils.get_single_uri(results)))
+        try:
+            # Its summaries say less than TRIALS_FILE does.
+            tuner = executor.search(
+                input_dict,
+                exec_properties,
+                working_dir=str(folder.parent.parent / "resume"),
+                print_tuning_summary=False,
+            )
+        except RuntimeError as error:
+            # keras-tuner gives up after three failed trials in a row; its message ends with
+            # the last one's traceback.
+            from components.tuning.search import last_line
+
+            raise RunError(
+                f"three trials in a row failed, the last with: {last_line(str(error))}"
+            ) from error
+        found = tuner.found()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TRIALS_FILE).write_text(found.model_dump_json(indent=2) + "\n")
+        executor.write_best_hyperparameters(tuner, output_dict)
+        shutil.rmtree(tuner.directory)
