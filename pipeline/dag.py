@@ -2,9 +2,10 @@
 
 CSVs are ingested, their statistics are computed and validated against the
 schema, a gate stops on anomalies; Transform normalises, reshapes and adds the
-evaluation noise; Trainer trains; the Evaluator measures the model against
-thresholds and the pushed model, the serving check loads it as a server would;
-what passes both is pushed. The report tells of all of it, pushed or not.
+evaluation noise; Trainer trains, from the weights of the pushed model if
+`training.warm_start` is set; the Evaluator measures the model against thresholds
+and the pushed model, the serving check loads it as a server would; what passes
+both is pushed. The report tells of all of it, pushed or not.
 
 It uses only what open-source Kubeflow Pipelines implements: no Resolver, no
 InfraValidator (docs/kubeflow.md).
@@ -86,7 +87,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
     from components.csv_ingestion.component import CsvIngestion
     from components.evaluation.component import QualityEvaluator
     from components.push import AtomicPusher
-    from components.pushed_model import PushedModel
+    from components.pushed_model import PushedModel, WarmStart
     from components.report.classifier import ReferenceClassifier
     from components.report.component import Report
     from components.serving_check import ServingCheck
@@ -125,11 +126,16 @@ def components(settings: Settings, places: Places) -> list[Any]:
         },
     )
     transform.add_upstream_node(gate)
+    # A node of its own: the baseline is found only when it is known what it is compared with.
+    starts = []
+    if settings.training.warm_start:
+        starts.append(WarmStart(examples=ingestion.outputs["examples"], serving=places.serving))
     trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
         run_fn="components.training.run_fn",
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
+        base_model=starts[0].outputs["model"] if starts else None,
         custom_config={
             **{name: sections[name] for name in ("image", "noise", "model", "training", "seed")},
             "code": code_fingerprint(*_TRAINING, *_NOISE, *_SERVABLE),
@@ -209,6 +215,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
         validator,
         gate,
         transform,
+        *starts,
         trainer,
         baseline,
         evaluator,

@@ -31,7 +31,7 @@ SCHEMA_VERSION = "2.1.0"
 DATA = "data"
 _PLACES = ("input_base", "push_destination", "serving", "data_folder")
 """Parameters of steps that say where, and so do not depend on the settings."""
-VERSIONED = {"CsvIngestion": DATA_VERSION, "PushedModel": "version"}
+VERSIONED = {"CsvIngestion": DATA_VERSION, "PushedModel": "version", "WarmStart": "version"}
 """Steps whose result depends on more than their inputs, with the parameter that says on what.
 KFP ignores TFX's drivers, and would answer these steps from its cache when data or pushed models
 changed; so each gets a task before it that looks, and is never answered from the cache."""
@@ -110,7 +110,7 @@ def compile(settings: Settings, image: str, locations: Locations) -> dict[str, A
     spec = job["pipelineSpec"]
     check(spec)
     spec["defaultPipelineRoot"] = locations.pipeline_root
-    for name in VERSIONED:
+    for name in [name for name in VERSIONED if name in spec["root"]["dag"]["tasks"]]:
         _add_version_task(name, spec)
     for name, task in spec["root"]["dag"]["tasks"].items():
         _finish_step(name, task, spec, settings)
@@ -230,6 +230,9 @@ def step_parameters(step: str, settings: Settings, keep: Mapping[str, Any]) -> d
       step: Its name.
       settings: The other settings.
       keep: The parameters it has; only these are returned, and not those that say where.
+
+    Returns:
+      Nothing for a step that there is not under these settings.
     """
     from google.protobuf import json_format
     from tfx.orchestration.kubeflow.v2 import compiler_utils
@@ -238,6 +241,8 @@ def step_parameters(step: str, settings: Settings, keep: Mapping[str, Any]) -> d
         data="", spans=False, schema=schema_uri(settings), serving="", pipeline_root=""
     )
     steps = {component.id: component for component in dag.components(settings, places)}
+    if step not in steps:
+        return {}
     converted = {
         name: compiler_utils.value_converter(value)
         for name, value in steps[step].exec_properties.items()

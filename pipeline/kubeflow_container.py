@@ -149,13 +149,19 @@ def version(step: str, parameters: Mapping[str, Any], artifacts: Mapping[str, An
     """What a step depends on besides its inputs, for KFP's cache.
 
     Args:
-      step: `CsvIngestion` or `PushedModel`.
+      step: `CsvIngestion`, `PushedModel` or `WarmStart`.
       parameters: The step's.
       artifacts: The step's input artifacts, with local paths.
 
     Returns:
-      A fingerprint of the data files; or the version of the model pushed last.
+      A fingerprint of the data files; or the version of the pushed model.
     """
+    if step == "WarmStart":
+        from components import pushed_model
+        from components.csv_ingestion.summary import read_summary
+
+        rows = read_summary(artifacts["examples"]["artifacts"][0]["uri"])
+        return pushed_model.start_version(parameters["serving"], rows.fingerprint)
     if step == "PushedModel":
         from tfx.utils import path_utils
 

@@ -138,6 +138,13 @@ def _resolve_at_run_time(
         candidate = path_utils.serving_model_path(model.uri) if model else None
         version = pushed_model.latest(places.serving, candidate)
         node.parameters.parameters["version"].field_value.string_value = version
+    elif name == "WarmStart":
+        from components.csv_ingestion.summary import read_summary
+
+        examples = _latest(known, run_id, "CsvIngestion").output("examples")
+        assert examples is not None
+        version = pushed_model.start_version(places.serving, read_summary(examples.uri).fingerprint)
+        node.parameters.parameters["version"].field_value.string_value = version
     elif name == "AnomalyGate":
         previous = known.previous_statistics(_latest(known, run_id, "StatisticsGen"))
         node.parameters.parameters["previous_statistics"].field_value.string_value = previous

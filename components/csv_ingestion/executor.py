@@ -173,6 +173,7 @@ def _summarise(
         span=int(span or 0),
         files=files,
         ignored=ignored,
+        fingerprint=f"{sum(report.keys for report in reports) % 2**64:016x}",
     )
 
 

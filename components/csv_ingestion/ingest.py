@@ -24,6 +24,7 @@ from concurrent import futures
 from typing import Any, TypeVar
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 
 from components.csv_ingestion import examples, reader
@@ -67,6 +68,8 @@ class RangeReport(FileSummary):
     number: int
     lines: int = 0
     """Physical lines: the next range's line numbers follow on."""
+    keys: int = 0
+    """Sum of the keys of the Examples that are trained on, modulo 2^64."""
     error: str | None = None
     """Why the rest of the file could not be read."""
 
@@ -146,6 +149,7 @@ class _Encoded:
     bad: tuple[reader.BadRow, ...]
     read: int
     lines: int
+    keys: int
 
 
 class IngestRange(beam.DoFn):
@@ -214,6 +218,7 @@ class IngestRange(beam.DoFn):
                     quarantined[bad.reason] += 1
                 report.rows += block.read
                 report.lines += block.lines
+                report.keys = (report.keys + block.keys) % 2**64
         report.examples = dict(examples_of)
         report.quarantined = dict(quarantined)
 
@@ -259,7 +264,8 @@ def _encode(
     else:
         batches = {input_split: examples.record_batch(rows.labels, rows.pixels, keys)}
     records = {split: examples.serialise(batch) for split, batch in batches.items()}
-    return _Encoded(records, rows.bad, rows.read, rows.lines)
+    trained_on = int(keys.view(np.uint64).sum()) if input_split == TRAIN else 0
+    return _Encoded(records, rows.bad, rows.read, rows.lines, trained_on)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,9 @@ class IngestionSummary(pydantic.BaseModel):
     files: list[FileSummary]
     ignored: list[str]
     """Files in the split folders that are no CSVs by their names."""
+    fingerprint: str = ""
+    """Of the rows in `train`, 16 hexadecimal digits: the same wherever they lie and in whatever
+    order or files."""
 
 
 def read_summary(examples_uri: str) -> IngestionSummary:

@@ -28,9 +28,11 @@ from components.training import (
     REFERENCE_FILE,
     TRAINING_FILE,
     recipe,
+    start,
 )
 from components.training import input as training_input
 from pipeline.config import ImageSettings, ModelSettings, NoiseSettings, TrainingSettings
+from pipeline.errors import ModelError, UsageError
 from pipeline.progress import report
 from serving import signatures
 
@@ -125,7 +127,11 @@ def train(
       image, noise, model_settings, settings: Sections of the settings.
       seed: Of the weights, the shuffling and the noise.
       fingerprint: Of everything that decides the result.
-      warm_start_from: A SavedModel exported here, whose weights to start from.
+      warm_start_from: Folder of a SavedModel exported here, whose weights to start from, beside
+        a `start.Start`; where nothing was pushed yet it holds no SavedModel.
+
+    Raises:
+      ModelError: the weights to start from are those of another architecture.
     """
     keras.utils.set_random_seed(seed)
     run_folder = pathlib.Path(fn_args.model_run_dir)
@@ -159,9 +165,9 @@ def train(
     with strategy(settings).scope():
         with recipe.dtype_policy(policy):
             denoiser = models.build(model_settings.name, image.shape, **model_settings.arguments)
-        if warm_start_from:
-            previous = keras.saving.load_model(pathlib.Path(warm_start_from) / KERAS_FILE)
-            denoiser.set_weights(previous.get_weights())
+        started_from = start.read(pathlib.Path(warm_start_from).parent) if warm_start_from else None
+        if warm_start_from and (started_from is None or started_from.version != start.NONE):
+            _set_weights(denoiser, pathlib.Path(warm_start_from) / KERAS_FILE, model_settings.name)
         total_steps = steps * settings.epochs
         model = recipe.training_model(
             denoiser, noise.training, settings, total_steps, seed, per_execution, gpus
@@ -208,6 +214,8 @@ def train(
         served = models.build(model_settings.name, image.shape, **model_settings.arguments)
     served.set_weights(denoiser.get_weights())
     _export(served, fn_args, image.shape, run_folder)
+    if started_from is not None:
+        start.write(started_from, (pathlib.Path(fn_args.serving_model_dir) / KERAS_FILE).parent)
     shutil.copy(history_file, run_folder / HISTORY_FILE)
     epochs_here = settings.epochs - first_epoch
     (run_folder / TRAINING_FILE).write_text(
@@ -222,6 +230,7 @@ def train(
                 "gpus": gpus,
                 "cores": os.cpu_count(),
                 "resumed_from_epoch": first_epoch,
+                "started_from": started_from.version if started_from else start.NONE,
                 "seconds": seconds,
                 "cpu_seconds": cpu_seconds,
                 "images_per_second": epochs_here * steps * batch_size / seconds,
@@ -230,6 +239,23 @@ def train(
         )
     )
     shutil.rmtree(resume)
+
+
+def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> None:
+    if not keras_file.is_file():
+        raise ModelError(
+            f"training.warm_start: the pushed model has no {KERAS_FILE}, so it was not exported by "
+            "this pipeline. Train once with training.warm_start=false."
+        )
+    weights = keras.saving.load_model(keras_file, compile=False).get_weights()
+    if [array.shape for array in weights] != [array.shape for array in denoiser.get_weights()]:
+        raise ModelError(
+            f"training.warm_start: the pushed model has {sum(array.size for array in weights):,} "
+            f"weights, of another architecture than model {name} with its arguments and image "
+            f"shape, which has {denoiser.count_params():,}. Train once with "
+            "training.warm_start=false, or give the settings the pushed model was trained with."
+        )
+    denoiser.set_weights(weights)
 
 
 def _export(
@@ -257,14 +283,21 @@ def run_fn(fn_args: Any) -> None:
     """Unpacks TFX's arguments; `custom_config` holds the sections as plain values."""
     config = fn_args.custom_config
     files = [*map(str, fn_args.train_files), *map(str, fn_args.eval_files)]
-    decides = json.dumps([config, files], sort_keys=True, default=str)
+    settings = TrainingSettings.model_validate(config["training"])
+    base_model = fn_args.base_model if settings.warm_start else None
+    if settings.warm_start and base_model is None:
+        raise UsageError(
+            "training.warm_start: this pipeline was compiled without it. Compile it with "
+            "--set training.warm_start=true."
+        )
+    decides = json.dumps([config, files, base_model], sort_keys=True, default=str)
     train(
         fn_args,
         image=ImageSettings.model_validate(config["image"]),
         noise=NoiseSettings.model_validate(config["noise"]),
         model_settings=ModelSettings.model_validate(config["model"]),
-        settings=TrainingSettings.model_validate(config["training"]),
+        settings=settings,
         seed=config["seed"],
         fingerprint=hashlib.sha256(decides.encode()).hexdigest()[:16],
-        warm_start_from=fn_args.base_model,
+        warm_start_from=base_model,
     )

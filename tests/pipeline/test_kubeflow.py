@@ -20,7 +20,11 @@ LOCATIONS = kubeflow.Locations.under("s3://models/pipelines")
 @pytest.fixture(scope="module")
 def settings():
     return config.load(
-        overrides=["kubeflow.steps.Trainer.gpus=1", "kubeflow.steps.Trainer.image=denoise:gpu"]
+        overrides=[
+            "kubeflow.steps.Trainer.gpus=1",
+            "kubeflow.steps.Trainer.image=denoise:gpu",
+            "training.warm_start=true",
+        ]
     )
 
 
@@ -104,6 +108,17 @@ def test_another_preset_gives_a_step_what_the_dag_gives_it(spec):
     assert after["model"]["name"] == "windsor_cae" != before["model"]["name"]
     assert after["code"] == before["code"]
     assert set(other) <= set(trainer)
+
+
+def test_a_preset_without_a_step_gives_it_nothing(spec):
+    warm_start = spec["root"]["dag"]["tasks"]["WarmStart"]["inputs"]["parameters"]
+    assert kubeflow.step_parameters("WarmStart", config.load("windsor_cae"), keep=warm_start) == {}
+
+
+def test_without_a_warm_start_there_is_no_step_for_it():
+    spec = kubeflow.compile(config.load(), "denoise:1", LOCATIONS)
+    assert not {name for name in spec["root"]["dag"]["tasks"] if name.startswith("WarmStart")}
+    assert "base_model" not in spec["root"]["dag"]["tasks"]["Trainer"]["inputs"]["artifacts"]
 
 
 def _executor(spec, step, executor):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -16,9 +17,11 @@ from components.training import (
     REFERENCE_FILE,
     TRAINING_FILE,
     recipe,
+    start,
     trainer,
 )
 from pipeline.config import TrainingSettings, load
+from pipeline.errors import ModelError, UsageError
 from tests import transformed
 
 SETTINGS = load(
@@ -149,20 +152,58 @@ def test_other_settings_do_not_resume(tmp_path, examples, monkeypatch):
     assert report["resumed_from_epoch"] == 0
 
 
-def test_a_warm_start_begins_where_the_pushed_model_is(tmp_path, trained, examples):
-    settings = load(
+def _warm(widths="[4, 4]"):
+    return load(
         "default",
         [
-            "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
-            "training={epochs: 1, batch_size: 16, precision: float32, learning_rate: 1.0e-9}",
+            f"model={{name: unet, arguments: {{widths: {widths}, mixer_blocks: 0}}}}",
+            "training={epochs: 1, batch_size: 16, precision: float32, learning_rate: 1.0e-9, "
+            "warm_start: true}",
         ],
     )
-    base = str(trained / "model" / "1" / "Format-Serving")
-    trainer.run_fn(_fn_args(tmp_path, examples, settings, base_model=base))
-    warm = keras.saving.load_model(tmp_path / "model" / "1" / "Format-Serving" / KERAS_FILE)
-    started = keras.saving.load_model(f"{base}/{KERAS_FILE}")
+
+
+def test_a_warm_start_begins_where_the_pushed_model_is(tmp_path, trained, examples):
+    base = tmp_path / "base" / "Format-Serving"
+    shutil.copytree(trained / "model" / "1" / "Format-Serving", base)
+    known = start.Start(version="17", data="00ff")
+    start.write(known, base.parent)
+    trainer.run_fn(_fn_args(tmp_path, examples, _warm(), base_model=str(base)))
+    saved = tmp_path / "model" / "1" / "Format-Serving"
+    warm = keras.saving.load_model(saved / KERAS_FILE)
+    started = keras.saving.load_model(base / KERAS_FILE)
     for one, other in zip(warm.get_weights(), started.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+    assert start.read((saved / KERAS_FILE).parent) == known
+    run = json.loads((tmp_path / "model_run" / "1" / TRAINING_FILE).read_text())
+    assert run["started_from"] == "17"
+
+
+def test_a_warm_start_without_a_pushed_model_trains_from_nothing(tmp_path, examples):
+    nothing = start.Start(version=start.NONE, data="00ff")
+    start.write(nothing, tmp_path / "base")
+    base = tmp_path / "base" / "Format-Serving"
+    trainer.run_fn(_fn_args(tmp_path, examples, _warm(), base_model=str(base)))
+    saved = tmp_path / "model" / "1" / "Format-Serving"
+    assert start.read((saved / KERAS_FILE).parent) == nothing
+
+
+def test_a_warm_start_from_another_architecture_is_refused(tmp_path, trained, examples):
+    base = str(trained / "model" / "1" / "Format-Serving")
+    with pytest.raises(ModelError, match="another architecture than model unet"):
+        trainer.run_fn(_fn_args(tmp_path, examples, _warm("[8, 4]"), base_model=base))
+    with pytest.raises(ModelError, match="not exported by this pipeline"):
+        trainer.run_fn(_fn_args(tmp_path, examples, _warm(), base_model=str(tmp_path)))
+    with pytest.raises(UsageError, match="compiled without it"):
+        trainer.run_fn(_fn_args(tmp_path, examples, _warm()))
+
+
+def test_without_the_setting_a_base_model_is_left_alone(tmp_path, examples, monkeypatch):
+    """A run on Kubeflow under a preset without it, of a pipeline compiled with it."""
+    given = {}
+    monkeypatch.setattr(trainer, "train", lambda *_, **named: given.update(named))
+    trainer.run_fn(_fn_args(tmp_path, examples, base_model=str(tmp_path)))
+    assert given["warm_start_from"] is None
 
 
 def test_fixed_noise_and_streaming_train_too(tmp_path, examples):
