@@ -139,8 +139,9 @@ class TrainingSettings(_Section):
     strategy: Literal["auto", "default", "mirrored", "multi_worker"] = "auto"
     """tf.distribute strategy. `auto`: mirrored with two or more GPUs."""
     steps_per_execution: int = Field(16, ge=1)
-    cache: Literal["auto", "memory", "disk"] = "auto"
-    """Where decoded training images live. `auto`: in memory while they fit in a quarter of it."""
+    cache: Literal["auto", "device", "memory", "disk"] = "auto"
+    """Where decoded training images live. `auto`: in memory while they fit in a quarter of it;
+    on the GPU itself, where there is one, while they fit in 2 GiB."""
     warm_start: bool = False
     """Start from the weights of the pushed model, for retraining on newer data."""
 

@@ -22,6 +22,8 @@ READ_BATCH = 512
 SHUFFLE_BUFFER = 16_384
 MEMORY_SHARE = 4
 """`training.cache: auto` keeps images in memory up to one part in this many of what is free."""
+DEVICE_BYTES = 2 << 30
+"""`training.cache: auto` keeps up to so many bytes of images on a GPU, where there is one."""
 
 
 def records(files: Sequence[str]) -> tf.data.Dataset:
@@ -90,13 +92,15 @@ def count(files: Sequence[str]) -> int:
     return int(records(files).reduce(np.int64(0), lambda number, _: number + 1))
 
 
-def fits_in_memory(settings: TrainingSettings, images: int, shape: tuple[int, int, int]) -> bool:
-    """Whether `training.cache` puts that many images into memory."""
+def place(settings: TrainingSettings, images: int, shape: tuple[int, int, int], gpus: int) -> str:
+    """Where `training.cache` puts that many images: `device`, `memory` or `disk`."""
     if settings.cache != "auto":
-        return settings.cache == "memory"
+        return settings.cache
     copies = 1 if settings.noise == "fresh" else 2
     needed = images * copies * int(np.prod(shape)) * np.dtype(np.float32).itemsize
-    return needed <= psutil.virtual_memory().available // MEMORY_SHARE
+    if needed > psutil.virtual_memory().available // MEMORY_SHARE:
+        return "disk"
+    return "device" if gpus == 1 and needed <= DEVICE_BYTES else "memory"
 
 
 def shuffled(
@@ -115,10 +119,26 @@ def shuffled(
       seed: Of the permutations.
       first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
     """
-    number = len(arrays[0])
     # One constant each: the same array given twice is held once.
     constants = {id(array): tf.constant(array) for array in arrays}
     inputs, targets = (constants[id(array)] for array in arrays)
+
+    def batch(indices: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        noisy = tf.gather(inputs, indices)
+        return noisy, noisy if inputs is targets else tf.gather(targets, indices)
+
+    return (
+        shuffled_indices(len(arrays[0]), batch_size, steps, seed, first_epoch)
+        .map(batch, num_parallel_calls=2)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def shuffled_indices(
+    number: int, batch_size: int, steps: int, seed: int, first_epoch: int
+) -> tf.data.Dataset:
+    """Endless batches of indices, int32 (N,), every epoch another permutation, given twice:
+    as input and as target. Arguments as for `shuffled`."""
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, position = step // steps, (step % steps) * batch_size
@@ -126,8 +146,8 @@ def shuffled(
         indices = tf.random.experimental.index_shuffle(
             position + tf.range(batch_size, dtype=tf.int64), shuffle_seed, np.int64(number - 1)
         )
-        noisy = tf.gather(inputs, indices)
-        return noisy, noisy if inputs is targets else tf.gather(targets, indices)
+        indices = tf.cast(indices, tf.int32)
+        return indices, indices
 
     first_step = np.int64(first_epoch) * steps
     return (

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from components import metrics
@@ -82,6 +83,51 @@ def dtype_policy(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+class ResidentImages(keras.layers.Layer):
+    """Looks images up that stay on the device: indices int32 (N,) to float32 (N, H, W, C).
+
+    They are no part of what is saved: a resumed training is given them again.
+
+    Args:
+      images: float32 (M, H, W, C) in [0, 1].
+    """
+
+    def __init__(self, images: np.ndarray, **arguments: Any):
+        super().__init__(trainable=False, dtype="float32", **arguments)
+        self._images = images
+
+    def build(self, input_shape: Any) -> None:
+        self.images = self.add_weight(
+            name="images",
+            shape=self._images.shape,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(self._images, dtype=dtype),
+            trainable=False,
+        )
+        self.built = True
+
+    def call(self, indices: Any) -> Any:
+        return ops.take(self.images, indices, axis=0)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape, *self._images.shape[1:])
+
+    def save_own_variables(self, store: Any) -> None:
+        pass
+
+    def load_own_variables(self, store: Any) -> None:
+        pass
+
+
+def _of_pairs(function: Any) -> Any:
+    """A loss or metric of (targets, outputs), for a model whose outputs are both, stacked."""
+    function = keras.losses.get(function)
+
+    def of_pair(indices: Any, pair: Any) -> Any:
+        return function(pair[:, 0], pair[:, 1])
+
+    return of_pair
+
+
 def learning_rate(settings: TrainingSettings, steps: int) -> Any:
     """A float or a schedule over `steps` training steps in all."""
     if settings.schedule == "constant":
@@ -115,12 +161,14 @@ def training_model(
     seed: int,
     per_execution: int = 1,
     gpus: int = 0,
+    resident: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> keras.Model:
     """A denoiser behind its training noise, compiled and ready for `fit`.
 
     In training the model is fed (clean, clean) and draws noise itself, on the device; in
     validation it is fed (noisy, clean) and draws none. With `training.noise` `fixed` it is
-    fed (noisy, clean) in both.
+    fed (noisy, clean) in both. With `resident` images it is fed their indices in place of
+    both, int32 (N,), and nothing but those goes to the device.
 
     Args:
       denoiser: float32 (N, H, W, C) in [0, 1] to the same shape.
@@ -130,22 +178,32 @@ def training_model(
       seed: Of the noise.
       per_execution: Steps in one call.
       gpus: How many there are, for the `auto` settings.
+      resident: Inputs and targets to keep on the device, float32 (M, H, W, C) each.
     """
-    images = keras.Input(denoiser.input_shape[1:], dtype="float32", name="images")
+    loss, metric = LOSSES[settings.loss], psnr
+    if resident is None:
+        inputs = images = keras.Input(denoiser.input_shape[1:], dtype="float32", name="images")
+    else:
+        inputs = keras.Input((), dtype="int32", name="indices")
+        images = ResidentImages(resident[0])(inputs)
     if settings.noise == "fresh":
         noise = parse(noise_expression)
         noise.seed = seed
         outputs = denoiser(noise(images))
     else:
         outputs = denoiser(images)
-    model = keras.Model(images, outputs, name="training")
+    if resident is not None:
+        targets = ResidentImages(resident[1])(inputs)
+        outputs = ops.stack([targets, outputs], axis=1)
+        loss, metric = _of_pairs(loss), _of_pairs(metric)
+    model = keras.Model(inputs, outputs, name="training")
     jit_compile = {"auto": gpus > 0, "on": True, "off": False}[settings.jit_compile]
     model.compile(
         optimizer=keras.optimizers.Adam(
             learning_rate(settings, steps), clipnorm=settings.clip_norm
         ),
-        loss=LOSSES[settings.loss],
-        metrics=[keras.metrics.MeanMetricWrapper(psnr, name="psnr")],
+        loss=loss,
+        metrics=[keras.metrics.MeanMetricWrapper(metric, name="psnr")],
         jit_compile=jit_compile,
         steps_per_execution=per_execution,
     )

@@ -13,6 +13,7 @@ import os
 import pathlib
 import shutil
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -27,6 +28,7 @@ from components.training import (
     LOGS_FOLDER,
     REFERENCE_FILE,
     TRAINING_FILE,
+    hyperparameters,
     recipe,
     start,
 )
@@ -119,6 +121,7 @@ def train(
     seed: int,
     fingerprint: str,
     warm_start_from: str | None = None,
+    tuned: Mapping[str, Any] | None = None,
 ) -> None:
     """Trains, keeps the best weights by validation loss, and exports.
 
@@ -129,6 +132,7 @@ def train(
       fingerprint: Of everything that decides the result.
       warm_start_from: Folder of a SavedModel exported here, whose weights to start from, beside
         a `start.Start`; where nothing was pushed yet it holds no SavedModel.
+      tuned: The settings among these, by field, that the Tuner found; only noted.
 
     Raises:
       ModelError: the weights to start from are those of another architecture.
@@ -147,7 +151,14 @@ def train(
     batch_size = min(settings.batch_size, number)
     steps, per_execution = recipe.steps_per_epoch(settings, number)
     names = tuple(dict.fromkeys((source, "clean")))
-    if training_input.fits_in_memory(settings, number, image.shape):
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    place = training_input.place(settings, number, image.shape, gpus)
+    resident = None
+    if place == "device":
+        resident, dataset, validation = _resident(
+            fn_args, image.shape, names, (batch_size, steps, seed, first_epoch)
+        )
+    elif place == "memory":
         arrays = training_input.load(fn_args.train_files, image.shape, names)
         dataset = training_input.shuffled(
             (arrays[0], arrays[-1]), batch_size, steps, seed, first_epoch
@@ -156,11 +167,11 @@ def train(
         dataset = training_input.streamed(
             fn_args.train_files, image.shape, (source, "clean"), batch_size, seed
         )
-    validation = training_input.parsed(
-        fn_args.eval_files, image.shape, ("noisy", "clean"), 4 * batch_size
-    ).cache()
+    if resident is None:
+        validation = training_input.parsed(
+            fn_args.eval_files, image.shape, ("noisy", "clean"), 4 * batch_size
+        ).cache()
 
-    gpus = len(tf.config.list_physical_devices("GPU"))
     policy = recipe.precision(settings, gpus)
     with strategy(settings).scope():
         with recipe.dtype_policy(policy):
@@ -170,7 +181,7 @@ def train(
             _set_weights(denoiser, pathlib.Path(warm_start_from) / KERAS_FILE, model_settings.name)
         total_steps = steps * settings.epochs
         model = recipe.training_model(
-            denoiser, noise.training, settings, total_steps, seed, per_execution, gpus
+            denoiser, noise.training, settings, total_steps, seed, per_execution, gpus, resident
         )
 
     logs = run_folder / LOGS_FOLDER
@@ -227,8 +238,10 @@ def train(
                 "batch_size": batch_size,
                 "parameters": served.count_params(),
                 "precision": policy,
+                "cache": place,
                 "gpus": gpus,
                 "cores": os.cpu_count(),
+                "tuned": dict(tuned or {}),
                 "resumed_from_epoch": first_epoch,
                 "started_from": started_from.version if started_from else start.NONE,
                 "seconds": seconds,
@@ -258,6 +271,20 @@ def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> 
     denoiser.set_weights(weights)
 
 
+def _resident(
+    fn_args: Any, shape: tuple[int, int, int], names: tuple[str, ...], order: tuple[int, ...]
+) -> tuple[tuple[np.ndarray, np.ndarray], tf.data.Dataset, tf.data.Dataset]:
+    """Images for the device, the training ones first, and the indices to train and validate."""
+    train = training_input.load(fn_args.train_files, shape, names)
+    noisy, clean = training_input.load(fn_args.eval_files, shape, ("noisy", "clean"))
+    number = len(train[0])
+    inputs = np.concatenate([train[0], noisy])
+    targets = np.concatenate([train[-1], clean])
+    indices = tf.range(number, number + len(clean), dtype=tf.int32)
+    validation = tf.data.Dataset.from_tensor_slices((indices, indices)).batch(4 * order[0])
+    return (inputs, targets), training_input.shuffled_indices(number, *order), validation
+
+
 def _export(
     served: keras.Model, fn_args: Any, shape: tuple[int, int, int], run_folder: pathlib.Path
 ) -> None:
@@ -280,8 +307,13 @@ def _export(
 
 
 def run_fn(fn_args: Any) -> None:
-    """Unpacks TFX's arguments; `custom_config` holds the sections as plain values."""
-    config = fn_args.custom_config
+    """Unpacks TFX's arguments; `custom_config` holds the sections as plain values.
+
+    What the Tuner found, if it ran, is laid over them.
+    """
+    found = (fn_args.hyperparameters or {}).get("values", {})
+    tuned = hyperparameters.tuned(found)
+    config = hyperparameters.lay_over(fn_args.custom_config, tuned)
     files = [*map(str, fn_args.train_files), *map(str, fn_args.eval_files)]
     settings = TrainingSettings.model_validate(config["training"])
     base_model = fn_args.base_model if settings.warm_start else None
@@ -300,4 +332,5 @@ def run_fn(fn_args: Any) -> None:
         seed=config["seed"],
         fingerprint=hashlib.sha256(decides.encode()).hexdigest()[:16],
         warm_start_from=base_model,
+        tuned=tuned,
     )

@@ -86,9 +86,18 @@ def test_streamed_gives_the_same_images_without_holding_them(files):
 
 
 @pytest.mark.parametrize(
-    ("cache", "images", "expected"),
-    [("memory", 10**12, True), ("disk", 1, False), ("auto", 10**12, False), ("auto", 100, True)],
+    ("cache", "images", "gpus", "expected"),
+    [
+        ("memory", 10**12, 1, "memory"),
+        ("disk", 1, 1, "disk"),
+        ("device", 1, 0, "device"),
+        ("auto", 10**12, 1, "disk"),
+        ("auto", 100, 0, "memory"),
+        ("auto", 100, 1, "device"),
+        # Every GPU would hold its own copy, and wait for its share of the batch all the same.
+        ("auto", 100, 2, "memory"),
+    ],
 )
-def test_the_cache_setting_decides_where_images_live(cache, images, expected):
+def test_the_cache_setting_decides_where_images_live(cache, images, gpus, expected):
     settings = TrainingSettings(cache=cache)
-    assert training_input.fits_in_memory(settings, images, (28, 28, 1)) is expected
+    assert training_input.place(settings, images, (28, 28, 1), gpus) == expected

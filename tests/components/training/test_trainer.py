@@ -43,6 +43,7 @@ class FnArgs:
     model_run_dir: str
     custom_config: dict
     base_model: str | None = None
+    hyperparameters: dict | None = None
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +207,17 @@ def test_without_the_setting_a_base_model_is_left_alone(tmp_path, examples, monk
     assert given["warm_start_from"] is None
 
 
+def test_what_the_tuner_found_is_trained_with_and_noted(tmp_path, examples):
+    found = {"training.epochs": 1, "model.arguments.widths": "[4, 8]", "tuner/epochs": 2}
+    hyperparameters = {"space": [], "values": found}
+    trainer.run_fn(_fn_args(tmp_path, examples, hyperparameters=hyperparameters))
+    report = json.loads((tmp_path / "model_run" / "1" / TRAINING_FILE).read_text())
+    assert report["tuned"] == {"training.epochs": 1, "model.arguments.widths": [4, 8]}
+    assert report["epochs"] == 1
+    expected = models.build("unet", (28, 28, 1), widths=[4, 8], mixer_blocks=0)
+    assert report["parameters"] == expected.count_params()
+
+
 def test_fixed_noise_and_streaming_train_too(tmp_path, examples):
     settings = load(
         "default",
@@ -218,6 +230,42 @@ def test_fixed_noise_and_streaming_train_too(tmp_path, examples):
     trainer.run_fn(_fn_args(tmp_path, examples, settings))
     history = np.genfromtxt(tmp_path / "model_run" / "1" / HISTORY_FILE, delimiter=",", names=True)
     assert np.isfinite(history["val_loss"]).all()
+
+
+@pytest.mark.parametrize("noise", ["fresh", "fixed"])
+def test_images_on_the_device_train_as_those_in_memory_do(tmp_path, examples, noise):
+    histories = {}
+    for cache in ("memory", "device"):
+        settings = load(
+            "default",
+            [
+                "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+                f"training={{epochs: 2, batch_size: 16, precision: float32, cache: {cache}, "
+                f"noise: {noise}}}",
+            ],
+        )
+        folder = tmp_path / cache
+        trainer.run_fn(_fn_args(folder, examples, settings))
+        run = folder / "model_run" / "1"
+        assert json.loads((run / TRAINING_FILE).read_text())["cache"] == cache
+        histories[cache] = np.genfromtxt(run / HISTORY_FILE, delimiter=",", names=True)
+    for column in ("loss", "psnr", "val_loss", "val_psnr"):
+        np.testing.assert_allclose(
+            histories["device"][column], histories["memory"][column], rtol=1e-4, err_msg=column
+        )
+
+
+def test_images_on_the_device_are_not_saved(tmp_path):
+    images = np.zeros((100, 28, 28, 1), np.float32)
+    denoiser = keras.Sequential(
+        [keras.Input((28, 28, 1)), keras.layers.Conv2D(1, 3, padding="same")]
+    )
+    model = recipe.training_model(
+        denoiser, "gaussian(sd=0.5)", TrainingSettings(), 1, 1, resident=(images, images)
+    )
+    model.save_weights(tmp_path / "all.weights.h5")
+    assert (tmp_path / "all.weights.h5").stat().st_size < images.nbytes / 4
+    model.load_weights(tmp_path / "all.weights.h5")
 
 
 def test_the_schedule_warms_up_and_decays_to_zero():
