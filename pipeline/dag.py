@@ -57,7 +57,7 @@ def code_fingerprint(*sources: str) -> str:
     return digest.hexdigest()[:16]
 
 
-_NOISE = ("components/noise", "components/pixels.py", "components/transform.py")
+_NOISE = ("components/noise", "components/pixels.py", "components/transform")
 _SERVABLE = ("serving/signatures.py", "components/pixels.py")
 _TRAINING = ("components/training", "components/models", "components/metrics.py")
 _CLASSIFIER = ("components/report/classifier.py",)
@@ -80,7 +80,6 @@ def components(settings: Settings, places: Places) -> list[Any]:
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
     from tfx.components.statistics_gen.component import StatisticsGen
     from tfx.components.trainer.component import Trainer
-    from tfx.components.transform.component import Transform
     from tfx.proto import pusher_pb2, trainer_pb2
 
     from components.anomaly_gate import AnomalyGate
@@ -91,6 +90,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
     from components.report.classifier import ReferenceClassifier
     from components.report.component import Report
     from components.serving_check import ServingCheck
+    from components.transform.component import Transform
 
     sections = settings.model_dump(mode="json")
 
@@ -118,7 +118,6 @@ def components(settings: Settings, places: Places) -> list[Any]:
         examples=ingestion.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn="components.transform.preprocessing_fn",
-        stats_options_updater_fn="components.transform.stats_options_updater_fn",
         custom_config={
             "image": sections["image"],
             "noise": {name: sections["noise"][name] for name in ("evaluation", "seed")},

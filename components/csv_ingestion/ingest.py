@@ -19,9 +19,9 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent import futures
-from typing import Any, TypeVar
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from components.csv_ingestion import examples, reader
 from components.csv_ingestion.summary import DIRECTORY, FileSummary, QuarantinedRow
+from components.in_order import map_in_order
 from pipeline import progress
 from pipeline.errors import DataError
 
@@ -201,7 +202,7 @@ class IngestRange(beam.DoFn):
                 _encode, input_split=element.input_split, row=self._row,
                 validation_fraction=self._validation_fraction,
             )  # fmt: skip
-            for block in _map_in_order(self._threads, encode, blocks):
+            for block in map_in_order(self._threads, encode, blocks, ahead=_THREADS):
                 for split, records in block.records.items():
                     shards.write(split, records)
                     examples_of[split] += len(records)
@@ -382,26 +383,3 @@ def _write_whole(path: str, text: str) -> None:
     with fileio.open(scratch, "w") as file:
         file.write(text)
     fileio.rename(scratch, path, overwrite=True)
-
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-def _map_in_order(
-    threads: futures.ThreadPoolExecutor,
-    function: Callable[[_Item], _Result],
-    items: Iterable[_Item],
-) -> Iterator[_Result]:
-    """`threads.map`, but with few items under way at a time (`map` takes them all at once)."""
-    waiting: collections.deque[futures.Future[_Result]] = collections.deque()
-    try:
-        for item in items:
-            waiting.append(threads.submit(function, item))
-            if len(waiting) > _THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()

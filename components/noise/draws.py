@@ -97,31 +97,44 @@ def image_keys(keys: Any, *salt: int) -> tuple[Any, Any]:
     Returns:
       Two uint32 tensors, (N,). For one salt, different keys give different ones.
     """
-    state = (_word(0), _word(0))
+    return threefry(tuple(map(_word, _salted(*salt))), _words(keys))
+
+
+@functools.cache
+def _salted(*salt: int) -> tuple[int, int]:
+    """The key under which images' keys are made: a constant of a graph, not operations of it."""
+    state = np.zeros(1, np.uint32), np.zeros(1, np.uint32)
     for value in salt:
-        state = threefry(state, (_word(value >> 32), _word(value & 0xFFFFFFFF)))
-    return threefry(state, _words(keys))
+        high, low = np.array([[value >> 32], [value & 0xFFFFFFFF]], np.uint32)
+        state = threefry(state, (high, low))
+    return int(state[0][0]), int(state[1][0])
 
 
 def threefry(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, Any]:
     """Threefry-2x32-20: a 64-bit counter to 64 random bits, under a 64-bit key.
 
     Args:
-      key: Two uint32 tensors.
-      counter: Two uint32 tensors that broadcast with the key.
+      key: Two uint32 tensors, or arrays: then it is computed in NumPy.
+      counter: Two of the same that broadcast with the key.
 
     Returns:
-      Two uint32 tensors of the broadcast shape.
+      Two of the same, of the broadcast shape.
     """
-    schedule = (*key, ops.bitwise_xor(ops.bitwise_xor(*key), _word(_PARITY)))
+    bits, word = (np, np.uint32) if isinstance(key[0], np.ndarray) else (ops, _word)
+
+    def rotate(words: Any, count: int) -> Any:
+        high, low = bits.left_shift(words, word(count)), bits.right_shift(words, word(32 - count))
+        return bits.bitwise_or(high, low)
+
+    schedule = (*key, bits.bitwise_xor(bits.bitwise_xor(*key), word(_PARITY)))
     first, second = counter[0] + key[0], counter[1] + key[1]
     for step in range(_ROUNDS):
         first = first + second
-        second = ops.bitwise_xor(_rotate(second, _ROTATIONS[step // 4 % 2][step % 4]), first)
+        second = bits.bitwise_xor(rotate(second, _ROTATIONS[step // 4 % 2][step % 4]), first)
         if step % 4 == 3:
             injection = step // 4 + 1
             first = first + schedule[injection % 3]
-            second = second + (schedule[(injection + 1) % 3] + _word(injection))
+            second = second + (schedule[(injection + 1) % 3] + word(injection))
     return first, second
 
 
@@ -139,12 +152,6 @@ def normal_table() -> np.ndarray:
     means = (density[:-1] - density[1:]) * 2**_TABLE_BITS
     means = (means - means[::-1]) / 2
     return (means / np.sqrt(np.mean(means**2))).astype(np.float32)
-
-
-def _rotate(words: Any, bits: int) -> Any:
-    return ops.bitwise_or(
-        ops.bitwise_left_shift(words, _word(bits)), ops.bitwise_right_shift(words, _word(32 - bits))
-    )
 
 
 def _word(value: int) -> Any:

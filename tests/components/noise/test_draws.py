@@ -25,6 +25,8 @@ KNOWN_ANSWERS = [
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
 def test_threefry_gives_the_published_answers(counter, key, expected):
     assert tuple(map(int, threefry(words(*key), words(*counter)))) == expected
+    in_numpy = threefry(np.uint32([key]).T, np.uint32([counter]).T)
+    assert tuple(word.item() for word in in_numpy) == expected
 
 
 def test_image_keys_use_all_64_bits_of_the_fingerprint_and_every_salt():

@@ -48,16 +48,3 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         "label": tf.reshape(inputs["label"], (-1,)),
         "key": key,
     }
-
-
-def stats_options_updater_fn(stats_type: Any, stats_options: Any) -> Any:
-    """Which statistics Transform computes beside its work, as TFDV StatsOptions.
-
-    Those of its input are StatisticsGen's already: only `label` is counted again, to compare.
-    Those of its output, `clean` and `noisy` among them, are computed in full.
-    """
-    from tfx.components.transform.stats_options_util import StatsType
-
-    if stats_type == StatsType.PRE_TRANSFORM:
-        stats_options.feature_allowlist = ["label"]
-    return stats_options
