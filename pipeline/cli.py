@@ -214,6 +214,43 @@ def evaluate(
             display.console(out).print(summary.metrics_table(shown, f"{saved_model}"))
 
 
+@app.command()
+def benchmark(
+    data: DataOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Test images, for a quick look."),
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    preset: PresetOption = config.DEFAULT_PRESET,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure every model of the workspace against classical filters on the same noisy images.
+
+    Writes WORKSPACE/benchmark/benchmark.html and .json. What is measured is kept: a benchmark
+    that was killed goes on where it stopped.
+
+    Example: `denoise benchmark`, or `denoise benchmark --limit 500` for a quick look.
+    """
+    from pipeline import benchmarking, display
+    from pipeline import data as data_source
+
+    settings = config.load(preset, set_ or [])
+    place = Workspace(workspace)
+    with display.quiet(place.logs / "benchmark.log", verbose) as (out, err):
+        with display.Steps(err, total=benchmarking.STEPS) as steps:
+            folder = data or data_source.fashion_mnist(workspace)
+            data_source.check_folder(folder)
+            found = benchmarking.run(settings, place, folder, limit, steps)
+        if as_json:
+            _print_json(found.model_dump(mode="json"), out)
+        else:
+            page = place.benchmark / benchmarking.PAGE_FILE
+            benchmarking.show(found, page, display.console(out))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(context: typer.Context, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     """Serve the pushed model: gRPC on 8500, REST and a page on 8501, loopback only.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import pathlib
 from typing import Any
 
@@ -34,6 +35,10 @@ class ModelStatus(pydantic.BaseModel):
     run: str
     trained: str
     uri: str
+    model_run: str
+    """What the Trainer wrote beside the model: history, times."""
+    preset: str | None
+    """As the run's report names it; None: no run with this model got as far."""
     settings: dict[str, Any]
     code: str
     """Fingerprint of the sources that made it."""
@@ -71,6 +76,17 @@ def _run(run: str, steps: list[Step], in_use: bool, latest: bool) -> RunStatus:
     else:
         state = "running" if in_use and latest else "interrupted"
     return RunStatus(run=run, started=_time(steps[0].started), state=state, steps=states)
+
+
+def _trained_with(sections: dict[str, Any], model_run: str | None) -> dict[str, Any]:
+    """The settings a Trainer was given, with what the Tuner found laid over them."""
+    from components.training import TRAINING_FILE
+    from components.training.hyperparameters import lay_over
+
+    given = {name: value for name, value in sections.items() if name != "code"}
+    file = pathlib.Path(model_run or "", TRAINING_FILE)
+    tuned = json.loads(file.read_text()).get("tuned", {}) if model_run and file.exists() else {}
+    return lay_over(given, tuned)
 
 
 def history(workspace: Workspace) -> History:
@@ -125,12 +141,19 @@ def history(workspace: Workspace) -> History:
                     return other.output(name)
             return None
 
+        def preset(trained: int = model.id) -> str | None:
+            for other in reversed(steps):
+                if other.component == "Report" and trained in other.inputs.get("model", []):
+                    return json.loads(other.parameters["sections"])["settings"]["preset"]
+            return None
+
         blessing = verdict("QualityEvaluator", "blessing")
         servable = verdict("ServingCheck", "blessing")
         pushed = verdict("AtomicPusher", "pushed_model")
         version = pushed.properties.get("pushed_version") if pushed else None
         ingestion = source(step, "CsvIngestion")
         sections = settings_of(step)
+        model_run = step.output("model_run")
         examples = ingestion.output("examples") if ingestion else None
         models.append(
             ModelStatus(
@@ -138,7 +161,9 @@ def history(workspace: Workspace) -> History:
                 run=step.run,
                 trained=_time(step.ended),
                 uri=model.uri,
-                settings={name: value for name, value in sections.items() if name != "code"},
+                model_run=model_run.uri if model_run else "",
+                preset=preset(),
+                settings=_trained_with(sections, model_run.uri if model_run else None),
                 code=sections.get("code", ""),
                 data=str(ingestion.parameters.get("input_base", "")) if ingestion else "",
                 data_fingerprint=(

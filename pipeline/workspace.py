@@ -54,6 +54,11 @@ class Workspace:
         return self.root / "reports"
 
     @property
+    def benchmark(self) -> pathlib.Path:
+        """What `denoise benchmark` found out, and its page."""
+        return self.root / "benchmark"
+
+    @property
     def logs(self) -> pathlib.Path:
         """What the steps printed, one file a run."""
         return self.root / "logs"

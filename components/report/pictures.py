@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class Shown:
 
         pictures = np.stack([self._clean[int(key)] for key in wanted])
         clean, keys = np.concatenate([pictures, sample]), np.concatenate([wanted, sample_keys])
-        predict = _load_classifier(folder) if folder else None
+        predict = load_classifier(folder) if folder else None
         seen: dict[tuple[str, str], list[np.ndarray]] = {}
         for first in range(0, len(keys) if predict else len(wanted), _BATCH):
             number = len(keys[first : first + _BATCH])
@@ -129,11 +130,7 @@ class Shown:
         clean = self._clean[picture.key]
         noisy, denoised = self._triples[picture.noise, picture.key]
         tiles = [_pixels(clean), _pixels(noisy), _pixels(denoised), error_colours(clean, denoised)]
-        step = -(-max(clean.shape[:2]) // MAX_SIDE)
-        tiles = [tile[::step, ::step] for tile in tiles]
-        gap = np.zeros((tiles[0].shape[0], max(1, tiles[0].shape[1] // 28), 4), np.uint8)
-        parts = [part for tile in tiles for part in (gap, tile)][1:]
-        return png_uri(np.concatenate(parts, axis=1))
+        return _side_by_side(tiles)
 
     def before_after(self, max_classes: int = 10) -> bytes:
         """A typical image of each class, clean, and under each noise noisy and denoised: a PNG.
@@ -200,7 +197,8 @@ class Shown:
         return png(figure)
 
 
-def _load_classifier(folder: str) -> Any:
+def load_classifier(folder: str) -> Any:
+    """The classifier in a folder: float32 (N, H, W, C) in [0, 1] to labels, int64 (N,)."""
     import keras
 
     from components.report.classifier import CLASSIFIER_FILE, predict
@@ -226,6 +224,19 @@ def _pixels(image: np.ndarray) -> np.ndarray:
     pixels = np.rint(np.clip(image, 0, 1) * MAX_PIXEL).astype(np.uint8)
     rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), MAX_PIXEL, np.uint8)], axis=2)
+
+
+def side_by_side(images: Sequence[np.ndarray]) -> str:
+    """float32 (H, W, 1 or 3) images in [0, 1] in a row: a PNG as a data URI."""
+    return _side_by_side([_pixels(image) for image in images])
+
+
+def _side_by_side(tiles: list[np.ndarray]) -> str:
+    step = -(-max(tiles[0].shape[:2]) // MAX_SIDE)
+    tiles = [tile[::step, ::step] for tile in tiles]
+    gap = np.zeros((tiles[0].shape[0], max(1, tiles[0].shape[1] // 28), 4), np.uint8)
+    parts = [part for tile in tiles for part in (gap, tile)][1:]
+    return png_uri(np.concatenate(parts, axis=1))
 
 
 def error_colours(clean: np.ndarray, denoised: np.ndarray) -> np.ndarray:
@@ -264,4 +275,14 @@ def png(figure: Any) -> bytes:
     return file.getvalue()
 
 
-__all__ = ["ERROR_SCALE", "Shown", "confusion", "data_uri", "error_colours", "png", "png_uri"]
+__all__ = [
+    "ERROR_SCALE",
+    "Shown",
+    "confusion",
+    "data_uri",
+    "error_colours",
+    "load_classifier",
+    "png",
+    "png_uri",
+    "side_by_side",
+]

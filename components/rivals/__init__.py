@@ -1,0 +1,24 @@
+"""Rivals: what a denoiser has to be better than, without learning or with little of it.
+
+    rival = components.rivals.RIVALS["median"]
+    rival(noisy, size=3)                       # float32 (N, H, W, C) in [0, 1], as a model
+
+`tuning` picks a filter's parameters on training images, with a tone curve (`tone_curve`) where
+that is better; `ridge` is the best linear map; `published` is what the predecessors reported;
+`work` is what the worker processes of `denoise benchmark` run.
+
+A new filter is one file here with a `@register("name")` class; the benchmark then knows it.
+Light on purpose, no TensorFlow: worker processes import it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from components.rivals.base import RIVALS, Rival, register
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["RIVALS", "Rival", "register"]
