@@ -28,7 +28,7 @@ VARIABLES = {
 }
 """The colours of the PNGs, and the CSS variables that stand for them in the page."""
 
-_STYLE = {
+STYLE = {
     "axes.edgecolor": MUTED,
     "axes.grid": True,
     "axes.labelcolor": INK,
@@ -47,6 +47,7 @@ _STYLE = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
 }
+"""matplotlib's settings while a figure is drawn."""
 _SIZE = (4.6, 2.9)
 
 
@@ -68,7 +69,7 @@ def plots(contents: Contents) -> dict[str, list[Plot]]:
     """All figures, by the section of the page they are in."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         return {
             "training": list(_curves(contents)),
             "distribution": list(_histograms(contents)),
@@ -77,7 +78,8 @@ def plots(contents: Contents) -> dict[str, list[Plot]]:
         }
 
 
-def _axes(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
+def new_axes(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
+    """A figure of a size in inches, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -86,7 +88,8 @@ def _axes(size: tuple[float, float] = _SIZE) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _plot(figure: Any, name: str, title: str, description: str) -> Plot:
+def finished(figure: Any, name: str, title: str, description: str) -> Plot:
+    """A drawn figure, as `Plot` describes it."""
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     return Plot(name, title, description, inline_svg(figure, name), png.getvalue())
@@ -123,7 +126,7 @@ def _curves(contents: Contents) -> Iterator[Plot]:
         ("loss", "loss", f"Loss ({loss})", ""),
         ("psnr", "psnr", "PSNR", " dB"),
     ):
-        figure, axes = _axes()
+        figure, axes = new_axes()
         for key, label, colour in (
             (column, "training", NOISY),
             (f"val_{column}", "validation", DENOISED),
@@ -135,7 +138,7 @@ def _curves(contents: Contents) -> Iterator[Plot]:
         axes.set_ylabel(f"{column.upper() if unit else column}{', dB' if unit else ''}")
         axes.legend()
         last = history[-1]
-        yield _plot(
+        yield finished(
             figure,
             f"training-{name}",
             title,
@@ -143,7 +146,7 @@ def _curves(contents: Contents) -> Iterator[Plot]:
             f"{last.get(column, float('nan')):.3f}{unit}, validation "
             f"{last.get(f'val_{column}', float('nan')):.3f}{unit}.",
         )
-    figure, axes = _axes()
+    figure, axes = new_axes()
     schedule = np.array(contents.learning_rate)
     axes.plot(*schedule.T, color=DENOISED)
     axes.set_ylim(bottom=0)
@@ -151,7 +154,7 @@ def _curves(contents: Contents) -> Iterator[Plot]:
     axes.set_ylabel("learning rate")
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     peak = schedule[np.argmax(schedule[:, 1])]
-    yield _plot(
+    yield finished(
         figure,
         "training-learning-rate",
         "Learning rate",
@@ -171,7 +174,7 @@ def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:
 
 def _histograms(contents: Contents) -> Iterator[Plot]:
     for number, distribution in enumerate(contents.distributions, start=1):
-        figure, axes = _axes()
+        figure, axes = new_axes()
         edges = np.array(distribution.edges)
         for name, counts, quantiles, colour in (
             ("noisy", distribution.noisy, distribution.noisy_quantiles, NOISY),
@@ -185,7 +188,7 @@ def _histograms(contents: Contents) -> Iterator[Plot]:
         axes.grid(axis="x", visible=False)
         axes.legend()
         after, before = distribution.denoised_quantiles, distribution.noisy_quantiles
-        yield _plot(
+        yield finished(
             figure,
             f"psnr-histogram-{number}",
             distribution.noise,
@@ -200,7 +203,7 @@ def _classes(contents: Contents) -> Iterator[Plot]:
     names = [contents.class_name(label) for label in labels]
     for number, noise in enumerate(contents.noises, start=1):
         rows = [contents.row(noise, label) for label in labels]
-        figure, axes = _axes((4.6, max(2.0, 0.8 + 0.25 * len(rows))))
+        figure, axes = new_axes((4.6, max(2.0, 0.8 + 0.25 * len(rows))))
         y = np.arange(len(rows))
         noisy = [row.noisy["psnr"] for row in rows]
         denoised = [row.denoised["psnr"] for row in rows]
@@ -226,7 +229,7 @@ def _classes(contents: Contents) -> Iterator[Plot]:
         axes.set_xlabel("mean PSNR, dB")
         figure.legend(loc="outside upper right", ncols=3, fontsize=8.5)
         best, worst = int(np.argmax(denoised)), int(np.argmin(denoised))
-        yield _plot(
+        yield finished(
             figure,
             f"classes-{number}",
             noise,
@@ -243,13 +246,13 @@ def _pixel_values(contents: Contents) -> Iterator[Plot]:
         if split.split in ("train", "test") and split.features["image"].histogram
     ]
     if splits:
-        figure, axes = _axes()
+        figure, axes = new_axes()
         for (name, feature), colour in zip(splits, (DENOISED, NOISY), strict=False):
             _shares(axes, feature, name, colour)
         axes.set_xlabel("pixel value")
         axes.set_ylabel("% of values")
         axes.legend()
-        yield _plot(
+        yield finished(
             figure,
             "pixels-splits",
             "Pixel values, train and test",
@@ -261,13 +264,13 @@ def _pixel_values(contents: Contents) -> Iterator[Plot]:
         )
     transformed = contents.transformed
     if transformed and {"clean", "noisy"} <= transformed.features.keys():
-        figure, axes = _axes()
+        figure, axes = new_axes()
         for name, colour in (("clean", DENOISED), ("noisy", NOISY)):
             _shares(axes, transformed.features[name], name, colour)
         axes.set_xlabel("pixel value after Transform")
         axes.set_ylabel("% of values")
         axes.legend()
-        yield _plot(
+        yield finished(
             figure,
             "pixels-transformed",
             "Transformed pixels, clean and noisy",
@@ -287,4 +290,4 @@ def _shares(axes: Any, feature: Any, name: str, colour: str) -> None:
     axes.stairs(shares, feature.edges, color=colour, label=name, linewidth=1.4)
 
 
-__all__ = ["ALL", "VARIABLES", "Plot", "inline_svg", "plots"]
+__all__ = ["ALL", "STYLE", "VARIABLES", "Plot", "finished", "inline_svg", "new_axes", "plots"]
