@@ -2,10 +2,11 @@
 
 CSVs are ingested, their statistics are computed and validated against the
 schema, a gate stops on anomalies; Transform normalises, reshapes and adds the
-evaluation noise; Trainer trains, from the weights of the pushed model if
-`training.warm_start` is set; the Evaluator measures the model against thresholds
-and the pushed model, the serving check loads it as a server would; what passes
-both is pushed. The report tells of all of it, pushed or not.
+evaluation noise; Tuner, if it is enabled, looks for better settings; Trainer
+trains, from the weights of the pushed model if `training.warm_start` is set; the
+Evaluator measures the model against thresholds and the pushed model, the serving
+check loads it as a server would; what passes both is pushed. The report tells of
+all of it, pushed or not.
 
 It uses only what open-source Kubeflow Pipelines implements: no Resolver, no
 InfraValidator (docs/kubeflow.md).
@@ -64,6 +65,7 @@ _CLASSIFIER = ("components/report/classifier.py",)
 _REPORT = (
     "components/report",
     "components/report/report.html.j2",
+    "components/report/figures.html.j2",
     "components/report/report.css",
     "components/report/run.html.j2",
 )
@@ -129,12 +131,35 @@ def components(settings: Settings, places: Places) -> list[Any]:
     starts = []
     if settings.training.warm_start:
         starts.append(WarmStart(examples=ingestion.outputs["examples"], serving=places.serving))
+    tuners = []
+    if settings.tuner.enabled:
+        from components.tuning.component import Tuner
+
+        tuner = Tuner(
+            examples=transform.outputs["transformed_examples"],
+            tuner_fn="components.tuning.tuner_fn",
+            train_args=trainer_pb2.TrainArgs(splits=["train"]),
+            eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
+            custom_config={
+                **{name: sections[name] for name in ("image", "model", "seed", "tuner")},
+                "noise": {"training": sections["noise"]["training"]},
+                # How long the Trainer trains changes no trial.
+                "training": {
+                    name: value
+                    for name, value in sections["training"].items()
+                    if name not in ("epochs", "early_stopping_patience", "warm_start")
+                },
+                "code": code_fingerprint("components/tuning", *_TRAINING, *_NOISE),
+            },
+        )
+        tuners.append(tuner)
     trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
         run_fn="components.training.run_fn",
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
         base_model=starts[0].outputs["model"] if starts else None,
+        hyperparameters=tuners[0].outputs["best_hyperparameters"] if tuners else None,
         custom_config={
             **{name: sections[name] for name in ("image", "noise", "model", "training", "seed")},
             "code": code_fingerprint(*_TRAINING, *_NOISE, *_SERVABLE),
@@ -206,6 +231,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
         infra_blessing=check.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
         classifier=classifiers[0].outputs["model"] if classifiers else None,
+        tuner_results=tuners[0].outputs["tuner_results"] if tuners else None,
     )
     return [
         ingestion,
@@ -215,6 +241,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
         gate,
         transform,
         *starts,
+        *tuners,
         trainer,
         baseline,
         evaluator,

@@ -24,13 +24,21 @@ def check_names(settings: Settings) -> None:
     """Tries what the settings only name, before hours of work depend on it.
 
     Raises:
-      UsageError: a noise or model is not known, or the model does not take such images.
+      UsageError: a noise or model is not known, or the model does not take such images or an
+        argument that the Tuner is to try.
     """
     from components import models, noise
 
     for expression in (settings.noise.training, *settings.noise.evaluation):
         noise.parse(expression)
-    models.build(settings.model.name, settings.image.shape, **settings.model.arguments)
+    name, arguments = settings.model.name, settings.model.arguments
+    models.build(name, settings.image.shape, **arguments)
+    if settings.tuner.enabled:
+        for field, search in settings.tuner.search_space.items():
+            section, _, argument = field.rpartition(".")
+            if section == "model.arguments":
+                for value in search.probes:
+                    models.build(name, settings.image.shape, **{**arguments, argument: value})
 
 
 def run(

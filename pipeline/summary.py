@@ -58,6 +58,8 @@ class Summary(pydantic.BaseModel):
     steps: list[StepTime]
     data: dict[str, Any] = {}
     """What ingestion read: rows, Examples by split, rows set aside."""
+    tuning: dict[str, Any] = {}
+    """Every trial and which was best, if the Tuner ran: components.tuning.trials.Tuning."""
     training: dict[str, Any] = {}
     metrics: list[Metrics] = []
     baseline_metrics: list[Metrics] = []
@@ -127,6 +129,11 @@ def collect(
         from components.csv_ingestion.summary import read_summary
 
         summary.data = read_summary(examples.uri).model_dump(mode="json")
+    tuner_results = output("Tuner", "tuner_results")
+    if tuner_results:
+        from components.tuning import trials
+
+        summary.tuning = trials.read(tuner_results.uri).model_dump(mode="json")
     model_run, model = output("Trainer", "model_run"), output("Trainer", "model")
     if model and model_run:
         from components.training import LOGS_FOLDER, TRAINING_FILE
@@ -222,6 +229,14 @@ def show(summary: Summary, console: rich.console.Console) -> None:
         console.print(
             f"training    {training['parameters']:,} parameters, {training['epochs']} epochs, "
             f"{training['images_per_second']:,.0f} images/s, {training['precision']}"
+        )
+    if summary.tuning:
+        tuning = summary.tuning
+        best = next(trial for trial in tuning["trials"] if trial["number"] == tuning["best"])
+        found = ", ".join(f"{field}={value}" for field, value in best["settings"].items())
+        console.print(
+            f"tuning      {len(tuning['trials'])} trials, best {best['psnr']:.2f} dB: {found}",
+            soft_wrap=True,
         )
     places = {
         "model": summary.model,

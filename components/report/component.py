@@ -41,6 +41,7 @@ class ReportSpec(ComponentSpec):
         "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
         "pushed_model": ChannelParameter(type=standard_artifacts.PushedModel),
         "classifier": ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "tuner_results": ChannelParameter(type=standard_artifacts.TunerResults, optional=True),
     }
     OUTPUTS = {"report": ChannelParameter(type=simple_artifacts.File)}  # noqa: RUF012
 

@@ -21,6 +21,8 @@ from components.csv_ingestion.summary import (
     read_summary,
 )
 from components.evaluation.measure import METRICS
+from components.tuning.trials import Tuning
+from components.tuning.trials import read as read_tuning
 from pipeline.config import TrainingSettings
 
 ALL = "*"
@@ -55,6 +57,7 @@ class Artifacts:
     """The version the model was pushed as; None: it was not pushed."""
     transformed_statistics: str | None = None
     classifier: str | None = None
+    tuner_results: str | None = None
 
 
 class Provenance(pydantic.BaseModel):
@@ -213,6 +216,7 @@ class Contents(pydantic.BaseModel):
     distributions: list[Distribution]
     pictures: list[Picture]
     serving_check: dict[str, Any]
+    tuning: Tuning | None = None
     classifier: Classifier | None = None
 
     def row(self, noise: str = ALL, label: str = ALL) -> MetricsRow:
@@ -254,11 +258,15 @@ def gather(
     from components.evaluation import result
     from components.serving_check import CHECK_FILE
     from components.training import TRAINING_FILE
+    from components.training.hyperparameters import lay_over
 
     run_folder = pathlib.Path(artifacts.model_run)
     training = json.loads((run_folder / TRAINING_FILE).read_text())
-    # An operator may have set the epochs of a compiled pipeline when starting it.
-    settings = {**settings, "training": {**settings["training"], "epochs": training["epochs"]}}
+    # What was trained with: the Tuner's findings, and the epochs, which an operator may have set
+    # when starting a compiled pipeline.
+    settings = lay_over(
+        settings, {**training.get("tuned", {}), "training.epochs": training["epochs"]}
+    )
     check = json.loads((pathlib.Path(artifacts.infra_blessing) / CHECK_FILE).read_text())
     misses = [str(miss) for miss in result.misses(artifacts.evaluation)]
     if artifacts.pushed_version is not None:
@@ -304,6 +312,7 @@ def gather(
         distributions=distributions(per_image, noises),
         pictures=pick(per_image, noises),
         serving_check=check,
+        tuning=read_tuning(artifacts.tuner_results) if artifacts.tuner_results else None,
     )
 
 

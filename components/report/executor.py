@@ -83,6 +83,7 @@ class Executor(base_executor.BaseExecutor):
             pushed_version=version or None,
             transformed_statistics=uri("transformed_statistics"),
             classifier=uri("classifier"),
+            tuner_results=uri("tuner_results"),
         )
         make(
             artifacts,

@@ -1,58 +1,19 @@
 """Tuning: which settings train best, found by trials on a part of the training images.
 
-`search` makes the trials, `component` and `executor` are the step around it. The best settings
-go to the Trainer (components/training/hyperparameters.py).
+`search` makes the trials, `trials` is what it found, `component` and `executor` are the step
+around it. The best settings go to the Trainer (components/training/hyperparameters.py).
 """
 
 from __future__ import annotations
 
-import pathlib
 from typing import Any
-
-import pydantic
-
-TRIALS_FILE = "trials.json"
-"""In the tuner's results: a `Tuning`."""
-
-
-class Trial(pydantic.BaseModel):
-    """One training with some settings."""
-
-    number: int
-    """From 1, in the order they were begun."""
-    settings: dict[str, Any]
-    """By field."""
-    epochs: int
-    psnr: float | None = None
-    """Mean PSNR of the validation split in dB, of the epoch with the least validation loss.
-    None: the trial failed."""
-    seconds: float | None = None
-    error: str | None = None
-
-
-class Tuning(pydantic.BaseModel):
-    """A search: how it was made, and every trial."""
-
-    algorithm: str
-    images: int
-    """Training images of a trial."""
-    trials: list[Trial]
-    best: int
-    """The number of the best trial."""
-
-    @property
-    def best_trial(self) -> Trial:
-        """The one whose settings go to the Trainer."""
-        return next(trial for trial in self.trials if trial.number == self.best)
-
-
-def read(folder: str) -> Tuning:
-    """The search whose results are in a folder."""
-    return Tuning.model_validate_json((pathlib.Path(folder) / TRIALS_FILE).read_text())
 
 
 def tuner_fn(fn_args: Any) -> Any:
-    """What TFX's Tuner calls, by this import path; see `search.tuner`."""
+    """What TFX's Tuner calls, by this import path; see `search.tuner_fn`.
+
+    TFX imports this module anew each time: nothing else may be defined here.
+    """
     from components.tuning import search
 
     return search.tuner_fn(fn_args)

@@ -12,7 +12,7 @@ from tfx.components.tuner import executor
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, standard_component_specs
 
-from components.tuning import TRIALS_FILE
+from components.tuning.trials import TRIALS_FILE
 from pipeline.errors import RunError
 
 

@@ -27,7 +27,7 @@ from components import models
 from components.training import input as training_input
 from components.training import recipe
 from components.training.hyperparameters import encode, lay_over, tuned
-from components.tuning import Trial, Tuning
+from components.tuning.trials import Trial, Tuning
 from pipeline.config import ImageSettings, ModelSettings, Search, TrainingSettings, TunerSettings
 from pipeline.errors import RunError, UsageError
 from pipeline.progress import report

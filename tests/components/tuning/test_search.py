@@ -12,7 +12,8 @@ import keras_tuner
 import pytest
 
 from components.training.hyperparameters import lay_over, tuned
-from components.tuning import TRIALS_FILE, executor, read, search
+from components.tuning import executor, search
+from components.tuning.trials import TRIALS_FILE, read
 from pipeline.config import Search, TunerSettings, load
 from pipeline.errors import RunError, UsageError
 from tests import transformed
