@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import jinja2
 import markupsafe
@@ -30,9 +32,10 @@ class RunStep:
     seconds: float
 
 
-def _environment() -> jinja2.Environment:
+def environment(*folders: pathlib.Path) -> jinja2.Environment:
+    """What templates are rendered in: those of `folders`, and the report's."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
+        loader=jinja2.FileSystemLoader([*folders, _FOLDER]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -43,12 +46,28 @@ def _environment() -> jinja2.Environment:
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
     environment.filters["figure"] = _figure
     environment.filters["breakable"] = _breakable
+    environment.filters["setting"] = _setting
     return environment
+
+
+def style() -> str:
+    """The style sheet."""
+    return (_FOLDER / "report.css").read_text()
+
+
+def made() -> str:
+    """Now, for people."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _breakable(name: str) -> markupsafe.Markup:
     """A noise or path that may be broken where it is read apart, not inside a word."""
     return markupsafe.Markup(re.sub(r"(?=\()|(?<=/)", "<wbr>", str(markupsafe.escape(name))))
+
+
+def _setting(value: Any) -> str:
+    """A setting's value with the digits that mean something."""
+    return f"{value:.3g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _figure(value: float, metric: str) -> str:
@@ -105,7 +124,7 @@ def render(
         }
         for noise in contents.noises
     }
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     worst = min(
         (contents.row(noise, label) for noise in contents.noises for label in contents.labels),
         key=lambda row: row.denoised["psnr"],
@@ -122,8 +141,8 @@ def render(
         error_scale=pictures.ERROR_SCALE,
         total_quantiles=list(contents.distributions[0].denoised_quantiles),
         settings_yaml=yaml.safe_dump(contents.settings, sort_keys=False, allow_unicode=True),
-        style=(_FOLDER / "report.css").read_text(),
-        made=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        style=style(),
+        made=made(),
     )
 
 
@@ -135,8 +154,17 @@ def with_run(page: str, run: str, steps: Sequence[RunStep]) -> str:
       run: The run's id.
       steps: In order.
     """
-    section = _environment().get_template("run.html.j2").render(run=run, steps=steps)
+    section = environment().get_template("run.html.j2").render(run=run, steps=steps)
     return _RUN.sub(lambda _: section, page)
 
 
-__all__ = ["RunStep", "render", "sentence", "verdict", "with_run"]
+__all__ = [
+    "RunStep",
+    "environment",
+    "made",
+    "render",
+    "sentence",
+    "style",
+    "verdict",
+    "with_run",
+]

@@ -8,6 +8,7 @@ import pytest
 
 from components.report import page, pictures, plots
 from components.report.page import RunStep
+from components.tuning.trials import Trial, Tuning
 
 PIXEL = pictures.png_uri(np.zeros((1, 1, 4), np.uint8))
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
@@ -148,6 +149,35 @@ def test_without_classifier_baseline_and_transformed_statistics(small_contents):
     outline = Outline(page.render(contents, plots.plots(contents), [], PIXEL))
     assert "Downstream classifier" not in outline.text
     assert "No model had been pushed before" in outline.text
+
+
+def test_trials_are_shown_with_the_best_and_the_failed_marked(small_contents, outline):
+    assert "Tuning" not in outline.text
+    tuning = Tuning(
+        algorithm="random",
+        images=20_000,
+        trials=[
+            Trial(number=1, settings=_tried(6e-3, [16]), epochs=2, psnr=24.0, seconds=10.0),
+            Trial(number=2, settings=_tried(0.0123456, [32]), epochs=2, psnr=24.5, seconds=11.0),
+            Trial(number=3, settings=_tried(9e-3, "<b>"), epochs=2, error="no <such> widths"),
+        ],
+        best=2,
+    )
+    contents = small_contents.model_copy(update={"tuning": tuning})
+    rendered = page.render(contents, plots.plots(contents), [], PIXEL)
+    with_trials = Outline(rendered)
+    assert with_trials.open == []
+    assert "3 trials (random search) on 20,000 training images" in with_trials.text
+    assert "The best was trial 2 with 24.50 dB" in with_trials.text
+    assert "training.learning_rate=0.0123, model.arguments.widths=[32]" in with_trials.text
+    assert "no &lt;such&gt; widths" in rendered
+    (best,) = [line for line in rendered.splitlines() if ">best<" in line]
+    assert "24.50" in best
+    assert 'class="total"' in best
+
+
+def _tried(learning_rate, widths):
+    return {"training.learning_rate": learning_rate, "model.arguments.widths": widths}
 
 
 def test_runner_adds_its_run_and_step_times_and_may_do_so_again(rendered):
