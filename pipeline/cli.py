@@ -405,11 +405,14 @@ def compile(
         typer.Option("--pipeline-root", metavar="URI", help="s3://, minio:// or gs://BUCKET/…"),
     ],
     runner: Annotated[
-        Literal["kubeflow"], typer.Option("--runner", help="For which orchestrator.")
+        Literal["kubeflow", "vertex"], typer.Option("--runner", help="For which orchestrator.")
     ] = "kubeflow",
-    output: Annotated[pathlib.Path, typer.Option("--output", metavar="FILE")] = pathlib.Path(
-        "pipeline.yaml"
-    ),
+    output: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Default: pipeline.yaml, for vertex job.json."
+        ),
+    ] = None,
     preset: PresetOption = config.DEFAULT_PRESET,
     set_: SetOption = None,
     data: Annotated[
@@ -445,19 +448,29 @@ def compile(
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines 2, and try it here without a cluster.
 
+    Or, with `--runner vertex`, for Vertex AI Pipelines.
+
     Example: `denoise compile --image registry.example.org/denoise:1
     --pipeline-root s3://ml/denoise --output pipeline.yaml --dry-run --data my_images`.
     """
-    from pipeline import display, kubeflow
+    from pipeline import display, kubeflow, vertex
     from pipeline import dry_run as rehearsal
 
+    if runner == "vertex" and dry_run:
+        raise UsageError("--dry-run: executes as Kubeflow would, so not with --runner vertex.")
+    output = output or pathlib.Path("job.json" if runner == "vertex" else "pipeline.yaml")
     settings = config.load(preset, set_ or [])
     locations = kubeflow.Locations.under(pipeline_root, _absolute(data), _absolute(serving))
     parameters = _parameters(parameter)
     with display.quiet(dry_run_folder / "compile.log", verbose) as (out, err):
         stream = err if as_json else out
-        spec = kubeflow.compile(settings, image, locations)
-        kubeflow.write(spec, output)
+        if runner == "vertex":
+            job = vertex.compile(settings, image, locations)
+            vertex.write(job, output)
+            spec = job["pipelineSpec"]
+        else:
+            spec = kubeflow.compile(settings, image, locations)
+            kubeflow.write(spec, output)
         tasks = spec["root"]["dag"]["tasks"]
         console = display.console(stream)
         console.print(f"{output}: {len(tasks)} tasks, PipelineSpec {spec['schemaVersion']}")

@@ -83,6 +83,10 @@ def _to_local(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> No
         for artifact in of_output.get("artifacts", []):
             artifact["uri"] = local_path(artifact["uri"])
             pathlib.Path(artifact["uri"]).mkdir(parents=True, exist_ok=True)
+    output_file = executor_input.get("outputs", {}).get("outputFile", "")
+    if object_store.is_remote(output_file):
+        # Vertex AI names it in Cloud Storage, which is mounted.
+        executor_input["outputs"]["outputFile"] = local_path(output_file)
 
 
 def _with_settings(step: str, parameters: dict[str, Any]) -> None:

@@ -51,6 +51,14 @@ def test_an_input_without_a_type_gets_the_declared_one(monkeypatch, tmp_path):
     assert (tmp_path / "s3/b/out").is_dir()
 
 
+def test_an_output_file_in_a_store_is_written_where_it_is_mounted(monkeypatch, tmp_path):
+    """On Vertex AI; KFP's launcher names a local file."""
+    monkeypatch.setenv(container.ROOT, str(tmp_path))
+    given = {"outputs": {"outputFile": "gs://b/run/executor_output.json"}}
+    container._to_local(given, {})
+    assert given["outputs"]["outputFile"] == f"{tmp_path}/gcs/b/run/executor_output.json"
+
+
 @pytest.fixture
 def store(monkeypatch, tmp_path):
     monkeypatch.setenv(object_store.STAND_IN, str(tmp_path / "store"))
