@@ -11,6 +11,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -409,7 +410,7 @@ class _Benchmarking:
     def measure_robustness(self, found: Benchmark) -> list[Curve]:
         """PSNR against severity of each noise: blind model, specialist, best filter, noisy."""
         from components.benchmark.images import NoisyImages
-        from components.benchmark.severity import severities
+        from components.benchmark.severity import axis, severities
 
         images = self.test.first(ROBUSTNESS_IMAGES)
         about = self._about(images)
@@ -422,14 +423,14 @@ class _Benchmarking:
                 lines = _lines(found, noise)
                 noisy = NoisyImages(
                     images,
-                    [expression for _, expression in points],
+                    [point.noise for point in points],
                     self.settings.noise.seed,
                     self.settings.evaluation.batch_size,
                 )
-                psnr: dict[str, dict[str, float]] = {expression: {} for _, expression in points}
+                psnr: dict[str, dict[str, float]] = {point.noise: {} for point in points}
                 for method in lines:
                     denoise, decides = self._denoiser(found, method, noise, pool)
-                    for done, (_, expression) in enumerate(points):
+                    for done, expression in enumerate(psnr):
                         share = number + done / len(points)
                         _report_share(share, len(self.noises), f"robustness, {expression}")
                         key = {**about, **decides, "noise": expression}
@@ -448,11 +449,12 @@ class _Benchmarking:
                 curves.append(
                     Curve(
                         noise=noise,
+                        axis=axis(noise),
                         images=len(images),
                         lines=lines,
                         points=[
-                            Point(factor=factor, noise=expression, psnr=psnr[expression])
-                            for factor, expression in points
+                            Point(severity=point.value, noise=point.noise, psnr=psnr[point.noise])
+                            for point in points
                         ],
                     )
                 )
@@ -600,8 +602,23 @@ def run(
         curves = benchmarking.measure_robustness(found)
         found = found.model_copy(update={"robustness": curves})
     with steps.step("page"):
-        write_json(workspace.benchmark / BENCHMARK_FILE, found.model_dump(mode="json"))
+        write(found, workspace.benchmark)
     return found
+
+
+def write(found: Benchmark, folder: pathlib.Path) -> None:
+    """Writes benchmark.json, the page and its figures."""
+    from components.benchmark import page, plots
+
+    figures = plots.plots(found)
+    (folder / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
+    for section in figures.values():
+        for plot in section:
+            (folder / FIGURES_FOLDER / f"{plot.name}.png").write_bytes(plot.png)
+    write_json(folder / BENCHMARK_FILE, found.model_dump(mode="json"))
+    partial = folder / f".{PAGE_FILE}.partial"
+    partial.write_text(page.render(found, figures))
+    os.replace(partial, folder / PAGE_FILE)
 
 
 def _number(value: float | None, form: str, missing: str = "") -> str:
@@ -679,4 +696,4 @@ def show(found: Benchmark, page: pathlib.Path, console: rich.console.Console) ->
     console.print(f"page        {page}", soft_wrap=True)
 
 
-__all__ = ["FIGURES_FOLDER", "PAGE_FILE", "STEPS", "run", "show", "tables"]
+__all__ = ["PAGE_FILE", "STEPS", "run", "show", "tables", "write"]

@@ -112,8 +112,7 @@ class CleanImages(pydantic.BaseModel):
 class Point(pydantic.BaseModel):
     """One severity of a curve."""
 
-    factor: float
-    """1: as in noise.evaluation."""
+    severity: float
     noise: str
     psnr: dict[str, float]
     """Mean per-image PSNR in dB, by method."""
@@ -124,6 +123,8 @@ class Curve(pydantic.BaseModel):
 
     noise: str
     """The one of noise.evaluation whose severities are varied."""
+    axis: str
+    """What the severities count."""
     images: int
     lines: dict[str, str]
     """By method: what it is there for."""
@@ -172,6 +173,10 @@ class Benchmark(pydantic.BaseModel):
     def mean_psnr(self, method: str) -> float:
         """Over all noises, in dB."""
         return statistics.fmean(self.result(method, noise).total.psnr for noise in self.noises)
+
+    def overall(self) -> list[Method]:
+        """All methods, the highest mean PSNR over the noises first."""
+        return sorted(self.methods, key=lambda method: -self.mean_psnr(method.name))
 
     def best(self, kind: Kind, noise: str) -> Result | None:
         """The best of one kind under one noise; of filters, by their tuning images."""

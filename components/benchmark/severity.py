@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from components.noise import Noise, parse
 from components.noise.chain import Chain
 
@@ -13,17 +15,41 @@ CHAIN_FACTORS = (0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
 """Of every noise in a chain: gaussian(sd=0.2) + salt_pepper(rate=0.05) goes to 1 and 0.25."""
 
 
-def severities(expression: str) -> list[tuple[float, str]]:
-    """Factors and the noise at each, rising; none for a noise that has no single severity."""
+@dataclasses.dataclass(frozen=True)
+class Severity:
+    """One place on the curve."""
+
+    value: float
+    """On the axis."""
+    noise: str
+    """The noise at this strength."""
+
+
+def axis(expression: str) -> str:
+    """What the severities of a noise count: its first parameter, or times a chain's own."""
     noise = parse(expression)
+    if isinstance(noise, Chain):
+        return f"times {noise}"
+    severity = noise.parameters[0]
+    return f"{severity.name}: {severity.unit}"
+
+
+def severities(expression: str) -> list[Severity]:
+    """Where to measure, rising; nowhere for a noise that has no single severity."""
+    noise = parse(expression)
+    factors = FACTORS
     if isinstance(noise, Chain):
         factors = CHAIN_FACTORS
     elif noise.kind == "gaussian":
         factors = GAUSSIAN_FACTORS
-    else:
-        factors = FACTORS
-    scaled = [(factor, _scaled(noise, factor)) for factor in factors]
-    return [(factor, str(other)) for factor, other in scaled if other is not None]
+    found = []
+    for factor in factors:
+        other = _scaled(noise, factor)
+        if other is not None:
+            chain = isinstance(other, Chain)
+            value = factor if chain else getattr(other, other.parameters[0].name)
+            found.append(Severity(value, str(other)))
+    return found
 
 
 def _scaled(noise: Noise, factor: float) -> Noise | None:
