@@ -27,36 +27,44 @@ class Measurement:
     """
 
     def __init__(self, noises: Sequence[str], seed: int):
-        import tensorflow as tf
-
-        from components import metrics
-        from components.noise import fixed_noise, parse
+        from components.noise import parse
 
         self.noises = tuple(noises)
-        self._parsed = [parse(expression) for expression in noises]
+        self._parsed = {expression: parse(expression) for expression in noises}
+        self._seed = seed
+        self._compiled: dict[tuple[Any, ...], Any] = {}
 
-        # Compiled once per noise, whatever the batch: the batch size stays free.
-        def noisy(index: int) -> Callable[..., Any]:
-            noise = self._parsed[index]
-            return tf.function(
-                lambda clean, keys: fixed_noise(noise, clean, keys, seed), reduce_retracing=True
-            )
-
-        self._noisy = [noisy(index) for index in range(len(self.noises))]
-        self._figures = tf.function(
-            lambda clean, images: tuple(getattr(metrics, name)(clean, images) for name in METRICS),
-            reduce_retracing=True,
-        )
-
-    def noisy(self, noise: str, clean: np.ndarray, keys: np.ndarray) -> tuple[Any, np.ndarray]:
+    def noisy(self, noise: str, clean: Any, keys: np.ndarray) -> tuple[Any, np.ndarray]:
         """The noisy images, float32 (N, H, W, C), and the severity of each, float32 (N,)."""
-        images, level = self._noisy[self.noises.index(noise)](clean, keys)
+        from components.noise import fixed_noise
+
+        def add(images: Any, keys: Any) -> Any:
+            return fixed_noise(self._parsed[noise], images, keys, self._seed)
+
+        images, level = self._compile(noise, add, clean, keys)(clean, keys)
         return images, np.asarray(level)
 
-    def figures(self, clean: np.ndarray, images: Any) -> dict[str, np.ndarray]:
+    def figures(self, clean: Any, images: Any) -> dict[str, np.ndarray]:
         """METRICS of images against the clean ones, each float32 (N,)."""
-        values = self._figures(clean, images)
+        from components import metrics
+
+        def compare(clean: Any, images: Any) -> Any:
+            return [getattr(metrics, name)(clean, images) for name in METRICS]
+
+        values = self._compile("figures", compare, clean, images)(clean, images)
         return {name: np.asarray(value) for name, value in zip(METRICS, values, strict=True)}
+
+    def _compile(self, name: str, function: Callable[..., Any], *like: Any) -> Any:
+        """The function, traced once for images of this shape and any number of them."""
+        key = (name, *like[0].shape[1:])
+        if key not in self._compiled:
+            import tensorflow as tf
+
+            signature = [tf.TensorSpec((None, *value.shape[1:]), value.dtype) for value in like]
+            # Without AutoGraph: there is no control flow to find, and to look for it takes
+            # longer than to trace.
+            self._compiled[key] = tf.function(function, signature, autograph=False)
+        return self._compiled[key]
 
     def __call__(
         self, denoisers: dict[str, Denoise], clean: np.ndarray, keys: np.ndarray
