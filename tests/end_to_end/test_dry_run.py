@@ -1,6 +1,7 @@
 """The compiled pipeline, executed as Kubeflow Pipelines would on an S3 server, and the local run.
 
-One local run, one dry run, one more from the cache: they share everything but the runner.
+One local run, one dry run, one more from the cache: they share everything but the runner. Then
+one more on newer data, as a recurring run of the same file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import uuid
 
 import pytest
 
-from tests.end_to_end.conftest import SETTINGS
+from tests import clothing
+from tests.end_to_end.conftest import SETTINGS, TEST, TRAIN
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +49,11 @@ def compile_and_run(bucket, data):
     """Calls `denoise compile --dry-run` on data in the bucket; gives the JSON and the stderr."""
     from components import object_store
 
-    object_store.upload(data, f"{bucket}/data")
+    object_store.upload(data, f"{bucket}/data/span-1")
+    settings = (*SETTINGS, "training.warm_start=true", "report.classifier=false")
 
     def call(folder: pathlib.Path) -> tuple[dict, str]:
-        overrides = [part for value in SETTINGS for part in ("--set", value)]
+        overrides = [part for value in settings for part in ("--set", value)]
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pipeline.cli", "compile", "--image", "denoise:1"),
@@ -75,6 +78,7 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
 ):
     from components import object_store, pushed_model
     from components.evaluation import result as evaluation
+    from components.training import TRAINING_FILE
     from pipeline import dry_run
 
     first, shown = compile_and_run(tmp_path)
@@ -97,8 +101,27 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
 
     # From the file alone, with nothing changed: only what looks outside runs, and no other
     # version appears.
-    second = dry_run.run(tmp_path / "pipeline.yaml", tmp_path / "dry-run", real_store=True)
+    def run_again() -> dry_run.Result:
+        return dry_run.run(tmp_path / "pipeline.yaml", tmp_path / "dry-run", real_store=True)
+
+    second = run_again()
     ran = {task.name for task in second.tasks if task.state == "done"}
-    assert ran == {"CsvIngestion-version", "PushedModel-version"}
+    assert ran == {"CsvIngestion-version", "PushedModel-version", "WarmStart-version"}
     assert second.pushed == f"{serving}/{version}"
     assert pushed_model.versions(serving) == [version]
+
+    # A newer span: trained on from the pushed model, compared with it, and pushed.
+    clothing.write_csvs(tmp_path / "span-2", train=TRAIN, test=TEST, seed=8)
+    object_store.upload(tmp_path / "span-2", f"{bucket}/data/span-2")
+    third = {task.name: task for task in run_again().tasks}
+    assert third["ImportSchemaGen"].state == "cached"
+    assert third["CsvIngestion"].outputs["examples"].metadata["span"] == 2
+    assert third["WarmStart-version"].parameters == {"version": str(version)}
+    object_store.download(third["Trainer"].outputs["model_run"].uri, tmp_path / "model_run")
+    training = json.loads((tmp_path / "model_run" / TRAINING_FILE).read_text())
+    assert training["started_from"] == str(version)
+    object_store.download(third["QualityEvaluator"].outputs["evaluation"].uri, tmp_path / "third")
+    assert evaluation.metrics(str(tmp_path / "third"), "baseline")
+    assert third["PushedModel"].outputs["model"].metadata["pushed_version"] == str(version)
+    newer = third["AtomicPusher"].outputs["pushed_model"].metadata["pushed_version"]
+    assert pushed_model.versions(serving) == [version, int(newer)]
