@@ -134,7 +134,11 @@ class TrainingSettings(_Section):
     """Epochs without a better validation loss before training stops; None: never."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """`auto`: mixed_bfloat16 on a GPU and on CPUs with avx512_bf16 or amx_bf16."""
-    jit_compile: Literal["auto", "on", "off"] = "auto"
+    jit_compile: Annotated[
+        Literal["auto", "on", "off"],
+        # What YAML makes of a bare on and off.
+        pydantic.BeforeValidator(lambda value: {True: "on", False: "off"}.get(value, value)),
+    ] = "auto"
     """XLA. `auto`: on with a GPU; it is 2 to 3 times slower on a CPU."""
     strategy: Literal["auto", "default", "mirrored", "multi_worker"] = "auto"
     """tf.distribute strategy. `auto`: mirrored with two or more GPUs."""

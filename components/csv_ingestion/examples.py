@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IMAGE = "image"
 LABEL = "label"
@@ -51,6 +54,8 @@ def record_batch(labels: np.ndarray, pixels: np.ndarray, keys: np.ndarray) -> pa
       pixels: uint8 (n, pixels).
       keys: int64 (n,).
     """
+    import pyarrow as pa
+
     count, width = pixels.shape
     one_each = pa.array(np.arange(count + 1, dtype=np.int32))
     columns = {

@@ -109,3 +109,8 @@ def test_a_broken_preset_file_is_named(tmp_path, text):
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(UsageError, match="default"):
         config.load("nosuch")
+
+
+@pytest.mark.parametrize("value", ["on", "off", "auto"])
+def test_xla_is_switched_as_it_is_written(value):
+    assert config.load(overrides=[f"training.jit_compile={value}"]).training.jit_compile == value

@@ -1,0 +1,1 @@
+"""The Trainer's recipe on an accelerator, measured with Keras alone: TensorFlow or JAX."""

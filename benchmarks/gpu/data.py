@@ -1,0 +1,60 @@
+"""The images of a data folder, without TFX."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import pathlib
+
+import numpy as np
+
+from components.csv_ingestion import examples, reader
+from pipeline.config import Settings
+from pipeline.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Some images of a data folder."""
+
+    images: np.ndarray
+    """float32 (N, H, W, C) in [0, 1]."""
+    keys: np.ndarray
+    """int64 (N,)."""
+
+
+def read(folder: pathlib.Path, settings: Settings) -> tuple[Split, Split, Split]:
+    """Train, validation and test, with the very rows the pipeline puts in each.
+
+    Raises:
+      DataError: there is no such file, or a row is bad.
+    """
+    row = reader.RowFormat(settings.image.pixels, len(settings.data.classes))
+    train, test = (_rows(folder / name, row) for name in ("train", "test"))
+    validation = examples.is_validation(train[1], settings.data.validation_fraction)
+    return (
+        _split(*(values[~validation] for values in train), settings),
+        _split(*(values[validation] for values in train), settings),
+        _split(*test, settings),
+    )
+
+
+def _split(pixels: np.ndarray, keys: np.ndarray, settings: Settings) -> Split:
+    from components.pixels import normalise
+
+    return Split(np.array(normalise(pixels, settings.image.shape)), keys)
+
+
+def _rows(folder: pathlib.Path, row: reader.RowFormat) -> tuple[np.ndarray, np.ndarray]:
+    pixels, keys = [], []
+    for path in sorted(folder.glob("*.csv*")):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            for before, rows in reader.read_rows(stream, row):  # type: ignore[arg-type]
+                if rows.bad:
+                    bad = rows.bad[0]
+                    raise DataError(f"{path}:{before + bad.line}: {bad.detail}")
+                pixels.append(rows.pixels)
+                keys.append(examples.fingerprints(rows.labels, rows.pixels))
+    if not pixels:
+        raise DataError(f"{folder}: expected CSV files; `denoise data` makes Fashion-MNIST's.")
+    return np.concatenate(pixels), np.concatenate(keys)
