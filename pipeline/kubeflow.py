@@ -237,6 +237,10 @@ def step_parameters(step: str, settings: Settings, keep: Mapping[str, Any]) -> d
     from google.protobuf import json_format
     from tfx.orchestration.kubeflow.v2 import compiler_utils
 
+    if step == "Tuner":
+        # It is compiled in: it tunes for the other settings, whether or not they ask for it.
+        tuner = settings.tuner.model_copy(update={"enabled": True})
+        settings = settings.model_copy(update={"tuner": tuner})
     places = dag.Places(
         data="", spans=False, schema=schema_uri(settings), serving="", pipeline_root=""
     )

@@ -24,6 +24,7 @@ def settings():
             "kubeflow.steps.Trainer.gpus=1",
             "kubeflow.steps.Trainer.image=denoise:gpu",
             "training.warm_start=true",
+            "tuner.enabled=true",
         ]
     )
 
@@ -110,15 +111,28 @@ def test_another_preset_gives_a_step_what_the_dag_gives_it(spec):
     assert set(other) <= set(trainer)
 
 
+def test_the_tuner_is_a_step_whose_findings_go_to_the_trainer(spec):
+    tasks = spec["root"]["dag"]["tasks"]
+    found = {"producerTask": "Tuner", "outputArtifactKey": "best_hyperparameters"}
+    assert tasks["Trainer"]["inputs"]["artifacts"]["hyperparameters"] == {
+        "taskOutputArtifact": found
+    }
+    assert _container(spec, "Tuner")["resources"]["cpuLimit"] == 4
+
+    parameters = tasks["Tuner"]["inputs"]["parameters"]
+    other = kubeflow.step_parameters("Tuner", config.load("windsor_cae"), keep=parameters)
+    assert json.loads(other["custom_config"])["model"]["name"] == "windsor_cae"
+
+
 def test_a_preset_without_a_step_gives_it_nothing(spec):
     warm_start = spec["root"]["dag"]["tasks"]["WarmStart"]["inputs"]["parameters"]
     assert kubeflow.step_parameters("WarmStart", config.load("windsor_cae"), keep=warm_start) == {}
 
 
-def test_without_a_warm_start_there_is_no_step_for_it():
-    spec = kubeflow.compile(config.load(), "denoise:1", LOCATIONS)
-    assert not {name for name in spec["root"]["dag"]["tasks"] if name.startswith("WarmStart")}
-    assert "base_model" not in spec["root"]["dag"]["tasks"]["Trainer"]["inputs"]["artifacts"]
+def test_without_a_warm_start_or_a_search_there_is_no_step_for_it():
+    tasks = kubeflow.compile(config.load(), "denoise:1", LOCATIONS)["root"]["dag"]["tasks"]
+    assert not {name for name in tasks if name.startswith(("WarmStart", "Tuner"))}
+    assert not {"base_model", "hyperparameters"} & set(tasks["Trainer"]["inputs"]["artifacts"])
 
 
 def _executor(spec, step, executor):
