@@ -19,7 +19,8 @@ COPY requirements.lock /build/
 RUN python3 -m venv /opt/denoise \
  && /opt/denoise/bin/python -m pip install --quiet --no-deps --require-hashes \
     --requirement /build/requirements.lock
-# CUDA comes as wheels; their versions are those the locked TensorFlow names.
+# CUDA comes as wheels, of versions in the ranges that the locked TensorFlow names; nothing else
+# changes (--constraint).
 RUN if [ "${GPU}" = 1 ]; then \
       /opt/denoise/bin/python -m pip freeze > /build/installed.txt \
       && version=$(sed -n 's/^tensorflow==//p' /build/installed.txt) \
