@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -358,9 +359,11 @@ def models(as_json: JsonOption = False) -> None:
 
     Example: `denoise models --json`.
     """
-    from components import models as architectures
+    with _without_chatter():
+        from components import models as architectures
 
-    _list(architectures.listing(), ("name", "parameters", "preset", "source"), as_json)
+        rows = architectures.listing()
+    _list(rows, ("name", "parameters", "preset", "source"), as_json)
 
 
 @app.command()
@@ -369,9 +372,18 @@ def noises(as_json: JsonOption = False) -> None:
 
     Example: `denoise noises --json`.
     """
-    from components import noise
+    with _without_chatter():
+        from components import noise
 
-    _list(noise.listing(), ("usage", "formula", "source"), as_json)
+        rows = noise.listing()
+    _list(rows, ("usage", "formula", "source"), as_json)
+
+
+def _without_chatter() -> contextlib.AbstractContextManager[Any]:
+    """For commands without a workspace, and so without a log: TensorFlow greets from C++."""
+    from pipeline import display
+
+    return display.quiet(pathlib.Path(os.devnull), verbose=False)
 
 
 def _list(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, config
 
 COMMANDS = sorted(
     command.name or command.callback.__name__ for command in cli.app.registered_commands
@@ -73,8 +73,17 @@ def test_an_empty_workspace_is_named(command, tmp_path):
 
 
 def test_models_and_noises_as_json():
-    models = {row["name"]: row for row in json.loads(_call("models", "--json").stdout)}
+    done = _call("models", "--json")
+    assert done.stderr == ""
+    models = {row["name"]: row for row in json.loads(done.stdout)}
+    for row in models.values():
+        assert row["parameters"] > 0
+        assert row["preset"] in config.preset_names()
+        assert row["source"]
     assert models["windsor_cae"]["parameters"] == 49_761
     assert models["dense_dae_16"]["parameters"] == 25_888
-    noises = json.loads(_call("noises", "--json").stdout)
+    done = _call("noises", "--json")
+    assert done.stderr == ""
+    noises = json.loads(done.stdout)
+    assert all(row["formula"] and row["source"] and row["usage"] for row in noises)
     assert {"salt_pepper", "gaussian", "mixture", "none"} <= {row["name"] for row in noises}
