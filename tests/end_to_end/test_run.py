@@ -11,6 +11,7 @@ from components.pixels import normalise
 from serving import signatures
 from tests import clothing
 from tests.end_to_end.conftest import STEPS, TEST, TRAIN
+from tests.end_to_end.served import assert_every_signature_answers_as_keras
 
 
 @pytest.fixture(scope="module")
@@ -65,39 +66,10 @@ def test_the_pushed_model_has_every_signature_and_core_operations_only(summary):
     assert not {op for op in operations - functions if op not in known}
 
 
-def test_served_equals_eager_equals_graph(finished, summary):
+def test_served_equals_eager_equals_graph(summary):
     """One image through every signature, and through the Keras model itself."""
-    import keras
-
-    from components import models  # noqa: F401  # registers the layers
-    from components.training import KERAS_FILE
-
-    shape = (28, 28, 1)
     images, _ = clothing.images(5, seed=99)
-    pixels = images.reshape(5, -1)
-    eager = keras.saving.load_model(f"{summary['model']}/{KERAS_FILE}")
-    clean = normalise(pixels, shape)
-    expected = np.clip(eager(clean), 0, 1)
-    in_graph = tf.function(lambda values: eager(normalise(values, shape)))
-    np.testing.assert_allclose(np.clip(in_graph(pixels), 0, 1), expected, atol=1e-5)
-
-    loaded = tf.saved_model.load(summary["model"]).signatures
-    inputs = signatures.requests(pixels, shape)
-    for name in ("serving_default", "predict_examples"):
-        tensors = {
-            key: tf.constant(value.tolist() if value.dtype == object else value)
-            for key, value in inputs[name].items()
-        }
-        np.testing.assert_allclose(loaded[name](**tensors)["denoised"], expected, atol=1e-5)
-    served = loaded["predict_pixels"](pixels=tf.constant(inputs["predict_pixels"]["pixels"]))
-    np.testing.assert_allclose(
-        served["denoised"].numpy().reshape(expected.shape) / 255, expected, atol=0.5 / 255 + 1e-5
-    )
-    encoded = loaded["predict_encoded"](
-        image_bytes=tf.constant(inputs["predict_encoded"]["image_bytes"].tolist())
-    )
-    decoded = np.stack([tf.io.decode_png(png).numpy() for png in encoded["denoised_bytes"].numpy()])
-    np.testing.assert_array_equal(decoded.reshape(5, -1), served["denoised"].numpy())
+    assert_every_signature_answers_as_keras(summary["model"], images.reshape(5, -1), (28, 28, 1))
 
 
 @pytest.mark.parametrize(

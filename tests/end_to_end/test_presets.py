@@ -1,0 +1,71 @@
+"""Every preset from CSVs to a pushed model that answers, on small data.
+
+The CSVs have no header, as those of the MNIST script have none. All presets run in one process
+and one workspace, where they share what the cache holds. Those that are not quick are `slow`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from components import models
+from pipeline import cli, config, summary
+from pipeline.workspace import Workspace
+from tests import clothing
+from tests.components.models.test_every_model import CODES
+from tests.end_to_end.served import assert_every_signature_answers_as_keras
+
+QUICK = ("windsor_cae", "dense_dae_16")
+"""A convolutional and a dense one; the default preset is tested in test_run."""
+OVERRIDES = [
+    # One ingestion for all.
+    "data={validation_fraction: 0.2}",
+    "training.epochs=1",
+    # One epoch on few images is no quality, and the pushed model is another one.
+    "evaluation={thresholds: {}, min_gain: -100, max_regression: 100}",
+    "serving.check_examples=8",
+    "report.classifier=false",
+]
+TEST = 30
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("headerless")
+    return clothing.write_csvs(folder, train=120, test=TEST, seed=3, header=False)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return Workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name in config.preset_names()
+    ],
+)
+def test_a_preset_ends_in_a_pushed_model_that_answers(name, data, workspace):
+    cli.run(workspace=workspace.root, preset=name, set_=OVERRIDES, data=data)
+
+    result = summary.read(workspace)
+    assert result.outcome == "pushed"
+    assert result.settings.preset == name
+    assert result.data["rows"] == 120 + TEST
+    assert result.data["examples"]["test"] == TEST
+    assert result.training["epochs"] == 1
+    settings = config.load(name)
+    for noise in settings.noise.evaluation:
+        assert result.row(noise).images == TEST
+
+    shape = settings.image.shape
+    architecture = models.build(settings.model.name, shape, **settings.model.arguments)
+    assert result.training["parameters"] == architecture.count_params()
+    if settings.model.name in CODES:
+        encoder = models.encoder(architecture)
+        assert encoder is not None
+        assert encoder.output_shape[1:] == CODES[settings.model.name]
+    pixels = clothing.images(5, seed=99)[0].reshape(5, -1)
+    assert_every_signature_answers_as_keras(result.model, pixels, shape)
