@@ -12,6 +12,7 @@ import rich.box
 import rich.console
 import rich.table
 
+from components.training.start import NONE
 from pipeline.config import Settings
 from pipeline.errors import DenoiseError, WorkspaceError
 from pipeline.lineage import Step
@@ -226,9 +227,11 @@ def show(summary: Summary, console: rich.console.Console) -> None:
         )
     if summary.training:
         training = summary.training
+        start = training.get("started_from", NONE)
         console.print(
             f"training    {training['parameters']:,} parameters, {training['epochs']} epochs, "
             f"{training['images_per_second']:,.0f} images/s, {training['precision']}"
+            + (f", from version {start}" if start != NONE else "")
         )
     if summary.tuning:
         tuning = summary.tuning

@@ -42,6 +42,7 @@ def test_a_newer_span_is_trained_on_from_the_pushed_model(tmp_path):
     after = denoise.summary()
     assert after["data"]["span"] == 2
     assert after["training"]["started_from"] == before["pushed_version"]
+    assert f"from version {before['pushed_version']}" in second.stderr
     assert after["outcome"] == "pushed"
     assert denoise.versions() == [before["pushed_version"], after["pushed_version"]]
     pairs = zip(*(_weights(denoise, version) for version in denoise.versions()), strict=True)

@@ -151,6 +151,14 @@ def test_without_classifier_baseline_and_transformed_statistics(small_contents):
     assert "No model had been pushed before" in outline.text
 
 
+def test_a_warm_start_is_told_of(small_contents, outline):
+    assert "started from the weights" not in outline.text
+    training = {**small_contents.training, "started_from": "1700000000"}
+    contents = small_contents.model_copy(update={"training": training})
+    with_start = Outline(page.render(contents, plots.plots(contents), [], PIXEL))
+    assert "It started from the weights of version 1700000000." in with_start.text
+
+
 def test_trials_are_shown_with_the_best_and_the_failed_marked(small_contents, outline):
     assert "Tuning" not in outline.text
     tuning = Tuning(
