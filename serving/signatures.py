@@ -58,7 +58,21 @@ def export_servable(
     def denoise(images: Any) -> Any:
         return tf.clip_by_value(model(images, training=False), 0.0, 1.0)
 
+    def sized(name: str, values: Any, each: tuple[int, ...]) -> Any:
+        # TF Serving does not compare an input with its signature: without this, images of
+        # 27x28 would be answered as 28x28, and 784 rows of one pixel as one image.
+        found = tf.shape(values)
+        same_rank = tf.equal(tf.rank(values), len(each) + 1)
+        # Filled up, so that sizes can be compared whatever their number.
+        sizes = tf.concat([found, tf.zeros(len(each) + 1, tf.int32)], axis=0)[1 : len(each) + 1]
+        same = same_rank & tf.reduce_all(tf.equal(sizes, each))
+        expected = f"{name}: expected shape (N, {', '.join(map(str, each))}), found"
+        failed = tf.debugging.Assert(same, [expected, found], summarize=8)
+        with tf.control_dependencies([failed]):
+            return tf.identity(values)
+
     def checked(images: Any) -> Any:
+        images = sized("image", images, shape)
         in_range = tf.reduce_all((images >= 0.0) & (images <= 1.0))
         expected = "image: expected values in [0, 1]. For pixels 0-255 call predict_pixels."
         with tf.control_dependencies([tf.debugging.Assert(in_range, [expected])]):
@@ -74,7 +88,7 @@ def export_servable(
             return denoise(normalise(pixels, shape))
 
     def predict_pixels(pixels: Any) -> dict[str, Any]:
-        denoised = quantise(from_pixels(pixels))
+        denoised = quantise(from_pixels(sized("pixels", pixels, (number_of_pixels,))))
         return {"denoised": tf.reshape(denoised, (-1, number_of_pixels))}
 
     def decode(encoded: Any) -> Any:
