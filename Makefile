@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 
-.PHONY: run test test-modern image-test serve lint setup clean
+.PHONY: run benchmark test test-modern image-test serve lint setup clean
 
 setup:
 	@DENOISE_VENV=$(VENV) $(PYTHON) pipeline/bootstrap.py
@@ -13,6 +13,10 @@ run: setup
 
 serve: setup
 	@$(VENV)/bin/denoise serve $(ARGS)
+
+# Against TFX's stock components and the machine's limits; benchmarks/RESULTS.md.
+benchmark: setup
+	@$(VENV)/bin/python -m benchmarks.speed $(ARGS)
 
 test: setup
 	@$(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
