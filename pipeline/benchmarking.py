@@ -360,10 +360,8 @@ class _Benchmarking:
             parameters=(self.settings.image.pixels + 1) * self.settings.image.pixels,
         )
         fitted: dict[str, tuple[ridge.LinearMap, Tuning]] = {}
-        decides = {
-            "train": self.train_fingerprint,
-            "code": code_fingerprint("components/rivals/ridge.py"),
-        }
+        code = code_fingerprint("components/rivals/ridge.py", "components/rivals/tuning.py")
+        decides = {"train": self.train_fingerprint, "ridge": code}
         tunings = {}
         for number, noise in enumerate(self.noises):
             key = {**self._about(self.tuning_images), **decides, "noise": noise}

@@ -63,13 +63,20 @@ def _bars(found: Benchmark) -> Iterator[Plot]:
         axes.set_xlim(0, 1.12 * max(values))
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("mean PSNR, dB")
+        best = {kind: found.best(kind, noise) for kind in KINDS}
         yield finished(
             figure,
             f"psnr-{number}",
             noise,
             f"Mean PSNR under {noise}. "
             + " ".join(
-                f"{name}: {value:.1f} dB." for name, value in zip(names, values, strict=True)
+                f"Best {KINDS[kind]}: {found.method(result.method).title}, "
+                f"{result.total.psnr:.1f} dB."
+                if kind in ("model", "filter")
+                else f"{found.method(result.method).title.capitalize()}: "
+                f"{result.total.psnr:.1f} dB."
+                for kind, result in best.items()
+                if result is not None
             ),
         )
 
