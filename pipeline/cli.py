@@ -41,7 +41,11 @@ SetOption = Annotated[
 ]
 DataOption = Annotated[
     pathlib.Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder with train/*.csv[.gz] and test/*.csv[.gz]."),
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder with train/*.csv[.gz] and test/*.csv[.gz], or span-N folders of those.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 ParameterOption = Annotated[
