@@ -44,7 +44,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Folder with train/*.csv[.gz] and test/*.csv[.gz], or span-N folders of those.",
+        help="Folder with `train/*.csv[.gz]` and `test/*.csv[.gz]`, or `span-N` folders of those.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
