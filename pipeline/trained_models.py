@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 from components.benchmark.contents import Method
 from pipeline import status
-from pipeline.config import ImageSettings
+from pipeline.config import ImageSettings, TrainingSettings
 from pipeline.workspace import Workspace
 
 _SERVED = "Format-Serving"
+_HOW_FAST = {"cache", "jit_compile", "steps_per_execution", "strategy"}
+"""Training settings that decide how fast a model is trained, not which."""
 
 
 def fingerprint(saved_model: pathlib.Path) -> str:
@@ -51,7 +53,8 @@ def trained_models(
         file = pathlib.Path(model.model_run) / TRAINING_FILE
         if file.is_file():
             training = json.loads(file.read_text())
-        matters = (settings["model"], trained_on, settings["training"], model.data)
+        how = TrainingSettings.model_validate(settings["training"]).model_dump(exclude=_HOW_FAST)
+        matters = (settings["model"], trained_on, how, model.data)
         newest[json.dumps(matters, sort_keys=True)] = Method(
             name=f"model-{model.id}",
             title=settings["model"]["name"],

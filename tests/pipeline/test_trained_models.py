@@ -21,13 +21,15 @@ def workspace(tmp_path, monkeypatch):
     place.metadata.touch()
     models: list[status.ModelStatus] = []
 
-    def trained(number, noise, epochs=8, name="unet", height=28, data="/data/clothing"):
+    def trained(
+        number, noise, epochs=8, name="unet", height=28, data="/data/clothing", cache="auto"
+    ):
         settings = Settings.model_validate(
             {
                 "image": {"height": height},
                 "noise": {"training": noise},
                 "model": {"name": name},
-                "training": {"epochs": epochs},
+                "training": {"epochs": epochs, "cache": cache},
             }
         ).model_dump(mode="json")
         folder = tmp_path / str(number)
@@ -70,7 +72,7 @@ def _methods(place):
 def test_the_newest_of_equal_settings_counts(workspace):
     place, trained = workspace
     trained(1, "salt_pepper(rate=0.1)")
-    trained(2, "salt_pepper(0.1)")
+    trained(2, "salt_pepper(0.1)", cache="disk")
     (method,) = _methods(place)
     assert method.name == "model-2"
     assert method.title == "unet"
