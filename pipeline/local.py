@@ -16,7 +16,7 @@ from components.report.page import RunStep
 from pipeline import dag, display, lineage, reporting, summary
 from pipeline import data as data_source
 from pipeline.config import Settings
-from pipeline.errors import DenoiseError, RunError
+from pipeline.errors import DenoiseError, RunError, UsageError
 from pipeline.workspace import Workspace
 
 
@@ -38,7 +38,13 @@ def check_names(settings: Settings) -> None:
             section, _, argument = field.rpartition(".")
             if section == "model.arguments":
                 for value in search.probes:
-                    models.build(name, settings.image.shape, **{**arguments, argument: value})
+                    tried = {**arguments, argument: value}
+                    try:
+                        models.build(name, settings.image.shape, **tried)
+                    except UsageError as error:
+                        raise UsageError(
+                            f"tuner.search_space: {field} cannot be {value!r}: {error}"
+                        ) from error
 
 
 def run(
