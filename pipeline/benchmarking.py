@@ -339,7 +339,9 @@ class _Benchmarking:
         tuned = tuning.choose(RIVALS[name], trials, noisy, clean)
         found = Tuning(
             parameters=tuned.parameters,
-            curve=None if tuned.curve is None else tuned.curve.tolist(),
+            curve=None
+            if tuned.curve is None
+            else [round(value, 5) for value in tuned.curve.tolist()],
             images=len(clean),
             psnr=tuned.psnr,
             plain_psnr=tuned.plain_psnr,
@@ -613,7 +615,7 @@ def write(found: Benchmark, folder: pathlib.Path) -> None:
     for section in figures.values():
         for plot in section:
             (folder / FIGURES_FOLDER / f"{plot.name}.png").write_bytes(plot.png)
-    write_json(folder / BENCHMARK_FILE, found.model_dump(mode="json"))
+    write_json(folder / BENCHMARK_FILE, found.plain())
     partial = folder / f".{PAGE_FILE}.partial"
     partial.write_text(page.render(found, figures))
     os.replace(partial, folder / PAGE_FILE)

@@ -250,7 +250,7 @@ def benchmark(
             data_source.check_folder(folder)
             found = benchmarking.run(settings, place, folder, limit, steps)
         if as_json:
-            _print_json(found.model_dump(mode="json"), out)
+            _print_json(found.plain(), out)
         else:
             page = place.benchmark / benchmarking.PAGE_FILE
             benchmarking.show(found, page, display.console(out))

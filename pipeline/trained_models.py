@@ -53,7 +53,7 @@ def trained_models(
         file = pathlib.Path(model.model_run) / TRAINING_FILE
         if file.is_file():
             training = json.loads(file.read_text())
-        how = TrainingSettings.model_validate(settings["training"]).model_dump(exclude=_HOW_FAST)
+        how = TrainingSettings.model_construct(**settings["training"]).model_dump(exclude=_HOW_FAST)
         matters = (settings["model"], trained_on, how, model.data)
         newest[json.dumps(matters, sort_keys=True)] = Method(
             name=f"model-{model.id}",
@@ -64,6 +64,8 @@ def trained_models(
             preset=model.preset,
             epochs=training.get("epochs"),
             training_seconds=training.get("seconds"),
+            training_cpu_seconds=training.get("cpu_seconds"),
+            resumed_from_epoch=training.get("resumed_from_epoch", 0),
             training_precision=training.get("precision"),
             parameters=training.get("parameters"),
             trained=model.trained,

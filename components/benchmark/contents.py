@@ -29,6 +29,9 @@ class Method(pydantic.BaseModel):
     preset: str | None = None
     epochs: int | None = None
     training_seconds: float | None = None
+    training_cpu_seconds: float | None = None
+    resumed_from_epoch: int = 0
+    """Of a training that was killed: the seconds are of the epochs after this one."""
     training_precision: str | None = None
     parameters: int | None = None
     trained: str | None = None
@@ -106,7 +109,7 @@ class CleanImages(pydantic.BaseModel):
     accuracy_by_label: dict[str, float] = {}
     shown: list[str]
     """Labels of the images in every strip, in order."""
-    strip: str
+    strip: str = ""
 
 
 class Point(pydantic.BaseModel):
@@ -154,6 +157,11 @@ class Benchmark(pydantic.BaseModel):
     """Methods that could not run, and why."""
     cores: int
     libraries: dict[str, str]
+
+    def plain(self) -> dict[str, Any]:
+        """What machines read: everything but the pictures."""
+        strips: Any = {"results": {"__all__": {"strip"}}, "clean": {"strip"}}
+        return self.model_dump(mode="json", exclude=strips)
 
     def method(self, name: str) -> Method:
         """By its name."""

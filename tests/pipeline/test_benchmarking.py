@@ -233,7 +233,8 @@ def test_what_is_written(shared, data):
     found = _run(shared, data)
     folder = shared.benchmark
     written = Benchmark.model_validate(json.loads((folder / "benchmark.json").read_text()))
-    assert written == found
+    assert written.plain() == found.plain()
+    assert written.ranked(NOISES[0])[0].rows == found.ranked(NOISES[0])[0].rows
     page = (folder / "benchmark.html").read_text()
     assert f"{found.result('median', NOISES[0]).total.psnr:.2f}" in page
     figures = {file.name for file in (folder / "figures").iterdir()}

@@ -62,6 +62,8 @@ def found() -> contents.Benchmark:
             kind="model",
             trained_on=NOISES[1],
             specialist_for=NOISES[1],
+            training_seconds=321.0,
+            resumed_from_epoch=4,
             data="/data/<clothing>",
         ),
     ]

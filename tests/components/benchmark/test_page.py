@@ -50,6 +50,7 @@ def test_every_method_has_its_figures(rendered, found):
     assert "0.01255" in rendered
     assert "Not measured here" in rendered
     assert "BM3D: not installed" in rendered
+    assert "321 from epoch 4 on" in rendered
     assert "18.00" in rendered, "the median's figure by class"
 
 

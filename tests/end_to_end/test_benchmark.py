@@ -1,0 +1,71 @@
+"""`denoise benchmark` on a workspace where a run has ended, as a user calls it."""
+
+import json
+
+import pytest
+
+from components.benchmark.contents import ALL, Benchmark
+
+
+@pytest.fixture(scope="module")
+def called(finished):
+    done = finished.call("benchmark", "--data", str(finished.data), "--json")
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def found(called):
+    return Benchmark.model_validate_json(called.stdout)
+
+
+def test_the_trained_model_is_found_with_what_it_was_trained_for(finished, found):
+    summary = finished.summary()
+    (model,) = [method for method in found.methods if method.kind == "model"]
+    assert model.title == "unet"
+    assert model.preset == "default"
+    assert model.epochs == summary["settings"]["training"]["epochs"]
+    assert model.parameters == summary["training"]["parameters"]
+    assert model.training_seconds == pytest.approx(summary["training"]["seconds"])
+    assert found.blind() == model
+
+
+def test_its_figures_are_the_evaluators(finished, found):
+    (model,) = [method for method in found.methods if method.kind == "model"]
+    rows = [row for row in finished.summary()["metrics"] if row["noise"] != ALL]
+    assert {row["noise"] for row in rows} == set(found.noises)
+    for row in rows:
+        ours = found.result(model.name, row["noise"]).rows[row["label"]]
+        noisy = found.result("noisy", row["noise"]).rows[row["label"]]
+        assert ours.images == row["images"]
+        for name in ("mse", "mae", "psnr", "ssim"):
+            assert getattr(ours, name) == pytest.approx(row[name], rel=1e-5), (row["noise"], name)
+            assert getattr(noisy, name) == pytest.approx(row[f"noisy_{name}"], rel=1e-5)
+
+
+def test_every_filter_was_tried_by_processes_of_its_own(found):
+    filters = {method.name for method in found.methods if method.kind == "filter"}
+    assert {"median", "nl_means", "total_variation", "wavelet"} <= filters
+    assert ("bm3d" in filters) != ("BM3D" in found.left_out)
+    for noise in found.noises:
+        best = found.best("filter", noise)
+        assert best.total.psnr > found.result("noisy", noise).total.psnr + 2
+        assert best.total.accuracy is not None
+
+
+def test_the_runs_own_classifier_is_asked(finished, found):
+    report = next(
+        file for file in finished.workspace.glob("pipeline_root/ReferenceClassifier/*/*/*.json")
+    )
+    assert found.classifier == json.loads(report.read_text())
+
+
+def test_a_second_call_measures_nothing(finished, called):
+    results = finished.workspace / "benchmark" / "results"
+    before = {file.name: file.stat().st_mtime_ns for file in results.iterdir()}
+    done = finished.call("benchmark", "--data", str(finished.data))
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert {file.name: file.stat().st_mtime_ns for file in results.iterdir()} == before
+    assert "unet" in done.stdout
+    assert "recognised of the clean images" in done.stdout
+    assert str(finished.workspace / "benchmark" / "benchmark.html") in done.stdout
