@@ -24,6 +24,8 @@ OVERRIDES = [
     # One ingestion for all.
     "data={validation_fraction: 0.2}",
     "training.epochs=1",
+    # On a CPU the GPU's preset would compile for minutes.
+    "training.jit_compile=off",
     # One epoch on few images is no quality, and the pushed model is another one.
     "evaluation={thresholds: {}, min_gain: -100, max_regression: 100}",
     "serving.check_examples=8",
