@@ -77,6 +77,7 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     bucket, compile_and_run, finished, tmp_path
 ):
     from components import object_store, pushed_model
+    from components.csv_ingestion.summary import read_summary
     from components.evaluation import result as evaluation
     from components.training import TRAINING_FILE
     from pipeline import dry_run
@@ -115,7 +116,8 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     object_store.upload(tmp_path / "span-2", f"{bucket}/data/span-2")
     third = {task.name: task for task in run_again().tasks}
     assert third["ImportSchemaGen"].state == "cached"
-    assert third["CsvIngestion"].outputs["examples"].metadata["span"] == 2
+    object_store.download(third["CsvIngestion"].outputs["examples"].uri, tmp_path / "examples")
+    assert read_summary(str(tmp_path / "examples")).span == 2
     assert third["WarmStart-version"].parameters == {"version": str(version)}
     object_store.download(third["Trainer"].outputs["model_run"].uri, tmp_path / "model_run")
     training = json.loads((tmp_path / "model_run" / TRAINING_FILE).read_text())
