@@ -85,8 +85,6 @@ def strategy(settings: TrainingSettings) -> tf.distribute.Strategy:
         kind = "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "default"
     if kind == "mirrored":
         return tf.distribute.MirroredStrategy()
-    if kind == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
     return tf.distribute.get_strategy()
 
 
@@ -137,6 +135,10 @@ def train(
     Raises:
       ModelError: the weights to start from are those of another architecture.
     """
+    distribution = strategy(settings)
+    if distribution.num_replicas_in_sync > 1:
+        # Keras 3.12's loop over several steps fails on more than one replica.
+        settings = settings.model_copy(update={"steps_per_execution": 1})
     keras.utils.set_random_seed(seed)
     run_folder = pathlib.Path(fn_args.model_run_dir)
     run_folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +175,7 @@ def train(
         ).cache()
 
     policy = recipe.precision(settings, gpus)
-    with strategy(settings).scope():
+    with distribution.scope():
         with recipe.dtype_policy(policy):
             denoiser = models.build(model_settings.name, image.shape, **model_settings.arguments)
         started_from = start.read(pathlib.Path(warm_start_from).parent) if warm_start_from else None
