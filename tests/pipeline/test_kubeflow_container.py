@@ -108,6 +108,33 @@ def test_the_data_version_changes_with_the_data(store, tmp_path):
         assert version() != before
 
 
+def test_a_warm_start_is_cached_by_the_pushed_version(store, tmp_path):
+    from components.csv_ingestion.summary import DIRECTORY, SUMMARY_FILE, IngestionSummary
+    from components.training import start
+
+    rows = IngestionSummary(
+        rows=0, examples={}, quarantined={}, span=2, files=[], ignored=[], fingerprint="02"
+    )
+    (tmp_path / DIRECTORY).mkdir()
+    (tmp_path / DIRECTORY / SUMMARY_FILE).write_text(rows.model_dump_json())
+    artifacts = {"examples": {"artifacts": [{"uri": str(tmp_path)}]}}
+
+    def version():
+        return container.version("WarmStart", {"serving": f"{store}/denoiser"}, artifacts)
+
+    def push(number, trained_on):
+        model = tmp_path / "model"
+        start.write(start.Start(version="4", data=trained_on), model / "assets.extra")
+        (model / "saved_model.pb").touch()
+        object_store.upload(model, f"{store}/denoiser/{number}")
+
+    assert version() == start.NONE
+    push(5, trained_on="01")
+    assert version() == "5"
+    push(6, trained_on="02")
+    assert version() == "4"
+
+
 def test_the_schema_within_the_pipeline_becomes_a_file(tmp_path):
     from components.schema import make_schema, read_schema
 
