@@ -82,16 +82,17 @@ class _Findings:
     def find(self, kind: type[_Finding], name: str, decides: dict[str, Any]) -> _Finding | None:
         """What is known, if anything is; a file that is not as expected counts for nothing."""
         try:
-            return kind.model_validate_json(self._file(name, decides).read_text())
+            return kind.model_validate_json(self.file(name, decides).read_text())
         except (OSError, pydantic.ValidationError):
             return None
 
     def keep(self, finding: _Finding, name: str, decides: dict[str, Any]) -> _Finding:
         """Writes a finding, whole or not at all."""
-        write_json(self._file(name, decides), finding.model_dump(mode="json"))
+        write_json(self.file(name, decides), finding.model_dump(mode="json"))
         return finding
 
-    def _file(self, name: str, decides: dict[str, Any]) -> pathlib.Path:
+    def file(self, name: str, decides: dict[str, Any]) -> pathlib.Path:
+        """Where a finding is kept."""
         content = json.dumps([name, decides], sort_keys=True, default=str)
         return self._folder / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:20]}.json"
 
@@ -361,24 +362,37 @@ class _Benchmarking:
             source="Hoerl, Kennard, Technometrics 12(1), 1970",
             parameters=(self.settings.image.pixels + 1) * self.settings.image.pixels,
         )
-        fitted: dict[str, tuple[ridge.LinearMap, Tuning]] = {}
         code = code_fingerprint("components/rivals/ridge.py", "components/rivals/tuning.py")
         decides = {"train": self.train_fingerprint, "ridge": code}
-        tunings = {}
-        for number, noise in enumerate(self.noises):
-            key = {**self._about(self.tuning_images), **decides, "noise": noise}
-            known = self.findings.find(Tuning, "ridge-tuning", key)
-            if known is None:
-                fitted[noise] = self._fit_ridge(noise, number)
-                known = self.findings.keep(fitted[noise][1], "ridge-tuning", key)
-            tunings[noise] = known
+        fitted = {
+            noise: self._ridge_map(noise, number, decides)
+            for number, noise in enumerate(self.noises)
+        }
+        self._measure(
+            method,
+            decides,
+            lambda noise: self.noisy.denoised(fitted[noise][0], noise),
+            work.cores(),
+            {noise: tuned for noise, (_, tuned) in fitted.items()},
+        )
 
-        def denoised(noise: str) -> tuple[np.ndarray, float]:
-            if noise not in fitted:
-                fitted[noise] = self._fit_ridge(noise, self.noises.index(noise))
-            return self.noisy.denoised(fitted[noise][0], noise)
-
-        self._measure(method, decides, denoised, work.cores(), tunings)
+    def _ridge_map(
+        self, noise: str, number: int, decides: dict[str, Any]
+    ) -> tuple[ridge.LinearMap, Tuning]:
+        """The linear map of a noise, from its file or fitted and kept there."""
+        key = {**self._about(self.tuning_images), **decides, "noise": noise}
+        known = self.findings.find(Tuning, "ridge-tuning", key)
+        weights = self.findings.file("ridge-weights", key).with_suffix(".npz")
+        if known is not None and weights.is_file():
+            with np.load(weights) as kept:
+                return ridge.LinearMap(kept["weights"], kept["offset"]), known
+        fitted, found = self._fit_ridge(noise, number)
+        partial = weights.with_name(f".{weights.name}")
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            np.savez(file, weights=fitted.weights, offset=fitted.offset)
+        os.replace(partial, weights)
+        return fitted, self.findings.keep(found, "ridge-tuning", key)
 
     def _fit_ridge(self, noise: str, number: int) -> tuple[ridge.LinearMap, Tuning]:
         from components.benchmark.images import batches
