@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 
+from benchmarks.scale import subject
 from pipeline import dag
 from pipeline.config import load
+from tests import clothing
 
 ROOT = pathlib.Path(__file__).parents[2]
 BEAM_STEPS = {"CsvIngestion", "StatisticsGen", "Transform", "QualityEvaluator"}
@@ -65,3 +69,33 @@ def test_the_setup_file_packs_all_that_a_worker_imports_and_reads(tmp_path):
             for path in (ROOT / package).rglob(f"*{suffix}"):
                 assert str(path.relative_to(ROOT)) in names
     assert "pipeline/presets/default.yaml" in names
+
+
+@pytest.mark.slow
+def test_the_portable_runner_runs_the_steps(tmp_path):
+    """As on Flink or Spark, with the job service that comes with Beam in their place."""
+    data = clothing.write_csvs(tmp_path / "data", train=60, test=20)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    module = "apache_beam.runners.portability.local_job_service_main"
+    service = subprocess.Popen([sys.executable, "-m", module, "--port", str(port)])
+    try:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if not probe.connect_ex(("localhost", port)):
+                    break
+            time.sleep(0.2)
+        flags = [
+            "--runner=PortableRunner",
+            f"--job_endpoint=localhost:{port}",
+            "--environment_type=LOOPBACK",
+        ]
+        (tmp_path / "artifacts").mkdir()
+        for name in subject.STEPS:
+            subject.step(name, str(data), str(tmp_path / "artifacts"), flags)
+    finally:
+        service.terminate()
+        service.wait()
+    written = tmp_path / "artifacts" / "Transform" / "transformed_examples"
+    assert len(list(written.glob("Split-*/*.gz"))) == 3
