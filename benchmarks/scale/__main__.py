@@ -67,7 +67,11 @@ def measure(
             found = measured.call(
                 f"{_SUBJECT}.step", name=name, data=str(data), folder=str(place), beam_args=flags
             )
-            run["steps"][name] = {"seconds": found.seconds, "peak_bytes": found.peak_bytes}
+            run["steps"][name] = {
+                "seconds": found.seconds,
+                "cpu_seconds": found.cpu_seconds,
+                "peak_bytes": found.peak_bytes,
+            }
             print(f"{rows:,} rows, {name}: {found.seconds:.1f} s", file=sys.stderr, flush=True)
             if name == "CsvIngestion":
                 shutil.rmtree(data)

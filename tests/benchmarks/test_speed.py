@@ -12,19 +12,21 @@ FIGURES = {
     "repeats": 1,
     "ours": {
         "seconds": 2.0,
+        "cpu_seconds": 2.0,
         "rows_per_second": 35.0,
         "peak_bytes": 1,
         "steps": {"CsvIngestion": 1.0},
     },
     "stock": {
         "seconds": 60.0,
+        "cpu_seconds": 60.0,
         "rows_per_second": 1.0,
         "peak_bytes": 1,
         "steps": {"CsvExampleGen": 50.0},
     },
     "steps": {"Transform": 4.0, "Trainer": 1000.0, "Report": 2.0},
-    "run": {"seconds": 1.0, "peak_bytes": 1},
-    "cached_run": {"seconds": 10.0, "peak_bytes": 1},
+    "run": {"seconds": 1.0, "cpu_seconds": 1.0, "peak_bytes": 1},
+    "cached_run": {"seconds": 10.0, "cpu_seconds": 9.0, "peak_bytes": 1},
     "limits": {
         "ingestion_seconds": 0.5,
         "evaluation_seconds": 3.0,
@@ -40,6 +42,8 @@ def test_ratios():
     assert reached == pytest.approx([30.0, 0.1, 2.0, 1.5, 0.99, 10.0])
     without = {name: value for name, value in FIGURES.items() if name != "stock"}
     assert len(speed.ratios(without)) == 4
+    shown = {"ratios": {"x": {"reached": 1.0, "aim": 2.0, "met": False}}}
+    assert speed.table({**FIGURES, **shown}).row_count == 13
 
 
 def test_the_first_rows_of_both_splits(tmp_path):
