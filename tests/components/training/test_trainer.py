@@ -27,7 +27,7 @@ from tests import transformed
 SETTINGS = load(
     "default",
     [
-        "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+        "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
         "training={epochs: 3, batch_size: 16, precision: float32, steps_per_execution: 4}",
     ],
 )
@@ -144,7 +144,7 @@ def test_other_settings_do_not_resume(tmp_path, examples, monkeypatch):
     other = load(
         "default",
         [
-            "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+            "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
             "training={epochs: 1, batch_size: 32, precision: float32}",
         ],
     )
@@ -157,7 +157,7 @@ def _warm(widths="[4, 4]"):
     return load(
         "default",
         [
-            f"model={{name: unet, arguments: {{widths: {widths}, mixer_blocks: 0}}}}",
+            f"model={{name: unet, arguments: {{widths: {widths}, blocks: 0, mixer_blocks: 0}}}}",
             "training={epochs: 1, batch_size: 16, precision: float32, learning_rate: 1.0e-9, "
             "warm_start: true}",
         ],
@@ -214,7 +214,7 @@ def test_what_the_tuner_found_is_trained_with_and_noted(tmp_path, examples):
     report = json.loads((tmp_path / "model_run" / "1" / TRAINING_FILE).read_text())
     assert report["tuned"] == {"training.epochs": 1, "model.arguments.widths": [4, 8]}
     assert report["epochs"] == 1
-    expected = models.build("unet", (28, 28, 1), widths=[4, 8], mixer_blocks=0)
+    expected = models.build("unet", (28, 28, 1), widths=[4, 8], blocks=0, mixer_blocks=0)
     assert report["parameters"] == expected.count_params()
 
 
@@ -222,7 +222,7 @@ def test_fixed_noise_and_streaming_train_too(tmp_path, examples):
     settings = load(
         "default",
         [
-            "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+            "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
             "training={epochs: 2, batch_size: 16, noise: fixed, cache: disk, "
             "early_stopping_patience: 1, loss: mse, schedule: constant, precision: float32}",
         ],
@@ -239,7 +239,7 @@ def test_images_on_the_device_train_as_those_in_memory_do(tmp_path, examples, no
         settings = load(
             "default",
             [
-                "model={name: unet, arguments: {widths: [4, 4], mixer_blocks: 0}}",
+                "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
                 f"training={{epochs: 2, batch_size: 16, precision: float32, cache: {cache}, "
                 f"noise: {noise}}}",
             ],
