@@ -92,6 +92,7 @@ def ingestion_limit(data: str, examples: str, folder: str) -> dict[str, Any]:
       examples: The folder of the Examples that ingestion made of it.
       folder: Where to write.
     """
+    import pyarrow as pa
     import pyarrow.csv
     import tensorflow as tf
 
@@ -102,12 +103,18 @@ def ingestion_limit(data: str, examples: str, folder: str) -> dict[str, Any]:
     ]
     # As ingestion compresses.
     options = tf.io.TFRecordOptions("GZIP", compression_level=1, compression_strategy=zlib.Z_RLE)
-    pyarrow.csv.read_csv(sorted(glob.glob(f"{data}/test/*.csv"))[0])
     started = time.perf_counter()
     for path in sorted(glob.glob(f"{data}/*/*.csv")):
-        with pyarrow.csv.open_csv(path) as reader:
-            for _ in reader:
-                pass
+        with open(path) as file:
+            names = file.readline().strip().split(",")
+        # Types and blocks such that it is fastest: by default it takes six times as long.
+        pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(block_size=8 << 20),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.uint8())
+            ),
+        )
     parsed = time.perf_counter()
     with tf.io.TFRecordWriter(f"{folder}/limit.gz", options) as writer:
         for record in records:
