@@ -107,7 +107,7 @@ def ingestion_limit(data: str, examples: str, folder: str) -> dict[str, Any]:
     for path in sorted(glob.glob(f"{data}/*/*.csv")):
         with open(path) as file:
             names = file.readline().strip().split(",")
-        # Types and blocks such that it is fastest: by default it takes six times as long.
+        # Types and blocks such that it is fastest: by default it takes several times as long.
         pyarrow.csv.read_csv(
             path,
             read_options=pyarrow.csv.ReadOptions(block_size=8 << 20),
