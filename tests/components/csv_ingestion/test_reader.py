@@ -130,12 +130,14 @@ def test_ranges_yield_every_line_once(content, borders, block_bytes):
 def test_rows_of_many_blocks_are_numbered_through(head, content, block_bytes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "_BLOCK_BYTES", block_bytes)
-        _, rest = reader.split_header(head + content + b"\n", ROW)
-        passed_over = head.count(b"\n") + content.count(b"\n") + 1 - rest.count(b"\n")
+        blocks = list(reader.read_blocks(io.BytesIO(head + content), ROW))
+        # Who reads blocks looks for a header in the first one.
+        passed_over, first = reader.split_header(blocks[0], ROW) if blocks else (b"", b"")
+        rest = first + b"".join(blocks[1:])
         good, bad = reference(rest.removesuffix(b"\n"), ROW)
         found = list(reader.read_rows(io.BytesIO(head + content), ROW))
     numbers = [before + row.line for before, rows in found for row in rows.bad]
-    assert numbers == [passed_over + number for number in bad]
+    assert numbers == [passed_over.count(b"\n") + number for number in bad]
     labels = [label for _, rows in found for label in rows.labels.tolist()]
     assert labels == [row[0] for row in good]
 
