@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import pathlib
 import re
@@ -84,7 +85,10 @@ def server(base_path: pathlib.Path, flags: Sequence[str] = ()) -> Iterator[tuple
 
 
 def request_counts(rest_url: str) -> dict[str, int]:
-    """The server's own count of its requests, by status."""
+    """The server's own count of its requests of all models and methods, by status."""
     text = httpx.get(f"{rest_url}/monitoring/prometheus/metrics").text
     found = re.findall(r':request_count\{.*?status="(\w+)"\} ([\d.e+]+)', text)
-    return {status: int(float(count)) for status, count in found}
+    counts: collections.Counter[str] = collections.Counter()
+    for status, count in found:
+        counts[status] += int(float(count))
+    return dict(counts)
