@@ -20,7 +20,8 @@ done
 
 root=$folder/$suite
 if [ ! -e "$root/.done" ]; then
-  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null \
+  # One of the two is often missing.
+  mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } \
     | awk '/^URIs:/ { print $2; exit } /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }')
   debootstrap --variant=minbase "$suite" "$root" "$mirror"
   touch "$root/.done"
