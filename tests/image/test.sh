@@ -59,6 +59,7 @@ run() {
 run id
 run denoise compile --runner kubeflow --image denoise --pipeline-root s3://models/pipelines \
   --data /data --output /workspace/pipeline.yaml \
-  --set model.name=strided_cae --set training.epochs=1 --set evaluation.min_gain=-100 \
+  --set model.name=strided_cae --set training.epochs=1 \
+  --set evaluation.min_gain=-100 --set evaluation.thresholds={} \
   --set data.max_drift=1 \
   --dry-run --dry-run-folder /workspace/dry-run
