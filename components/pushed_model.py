@@ -83,6 +83,12 @@ def start_version(serving: str, data: str) -> str:
     return start.version if start is not None and start.data == data else newest
 
 
+def _copy(serving: str, version: str, model: standard_artifacts.Model) -> None:
+    """Copies a pushed version to where a Model artifact holds its SavedModel."""
+    with object_store.local_copy(f"{serving}/{version}") as folder:
+        shutil.copytree(folder, path_utils.serving_model_dir(model.uri), dirs_exist_ok=True)
+
+
 @component
 def WarmStart(  # a component is named as a class
     examples: InputArtifact[standard_artifacts.Examples],
@@ -110,8 +116,7 @@ def WarmStart(  # a component is named as a class
     if version == NONE:
         logging.info("No model was pushed to %s yet: training starts from nothing.", serving)
     else:
-        with object_store.local_copy(f"{serving}/{version}") as folder:
-            shutil.copytree(folder, path_utils.serving_model_dir(model.uri), dirs_exist_ok=True)
+        _copy(serving, version, model)
     model.set_string_custom_property("pushed_version", version)
     training_start.write(training_start.Start(version=version, data=data), model.uri)
 
@@ -137,6 +142,5 @@ def PushedModel(  # a component is named as a class
     if version == NONE:
         logging.info("No model was pushed to %s yet: there is no baseline.", serving)
         return
-    with object_store.local_copy(f"{serving}/{version}") as folder:
-        shutil.copytree(folder, path_utils.serving_model_dir(model.uri), dirs_exist_ok=True)
+    _copy(serving, version, model)
     model.set_string_custom_property("pushed_version", version)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline import progress
 from pipeline.config import Settings
-from pipeline.errors import DataError, ModelError
+from pipeline.errors import ModelError
 from pipeline.summary import ALL, Metrics
 from pipeline.workspace import Workspace
 
@@ -36,26 +36,13 @@ def rows(folder: pathlib.Path, split: str, settings: Settings) -> Iterator[tuple
     Raises:
       DataError: a file is broken, or a row is bad; names it.
     """
-    import gzip
-
     from components.csv_ingestion import examples, ingest, reader
     from pipeline.data import latest_span
 
     row = reader.RowFormat(settings.image.pixels, len(settings.data.classes))
     ranges, _ = ingest.plan(str(latest_span(folder)), {split: f"{split}/*.csv*"})
     for path, compressed in dict.fromkeys((part.path, part.compressed) for part in ranges):
-        try:
-            with gzip.open(path) if compressed else open(path, "rb") as stream:
-                for before, found in reader.read_rows(stream, row):
-                    if found.bad:
-                        bad = found.bad[0]
-                        raise DataError(
-                            f"{path}:{before + bad.line}: bad row: {bad.detail}: {bad.text[:60]!r}"
-                        )
-                    keys = examples.fingerprints(found.labels, found.pixels)
-                    yield found.labels, found.pixels, keys
-        except (OSError, EOFError) as error:
-            raise DataError(f"{path} cannot be read: {error}") from error
+        yield from examples.read_file(path, compressed, row)
 
 
 def evaluate(saved_model: str, folder: pathlib.Path, settings: Settings) -> list[Metrics]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import pathlib
 
 import numpy as np
@@ -48,13 +47,9 @@ def _split(pixels: np.ndarray, keys: np.ndarray, settings: Settings) -> Split:
 def _rows(folder: pathlib.Path, row: reader.RowFormat) -> tuple[np.ndarray, np.ndarray]:
     pixels, keys = [], []
     for path in sorted(folder.glob("*.csv*")):
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            for before, rows in reader.read_rows(stream, row):  # type: ignore[arg-type]
-                if rows.bad:
-                    bad = rows.bad[0]
-                    raise DataError(f"{path}:{before + bad.line}: {bad.detail}")
-                pixels.append(rows.pixels)
-                keys.append(examples.fingerprints(rows.labels, rows.pixels))
+        for _, block, block_keys in examples.read_file(path, path.suffix == ".gz", row):
+            pixels.append(block)
+            keys.append(block_keys)
     if not pixels:
         raise DataError(f"{folder}: expected CSV files; `denoise data` makes Fashion-MNIST's.")
     return np.concatenate(pixels), np.concatenate(keys)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import pathlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from components.csv_ingestion import reader
+from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +34,27 @@ def fingerprints(labels: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     table = np.concatenate([labels.astype("<i8").view(np.uint8).reshape(-1, 8), pixels], axis=1)
     digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in table)
     return np.frombuffer(digests, "<i8").astype(np.int64)
+
+
+def read_file(
+    path: str | pathlib.Path, compressed: bool, row: reader.RowFormat
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Labels int64 (n,), pixels uint8 (n, pixels) and keys int64 (n,) of a local CSV, in blocks.
+
+    Raises:
+      DataError: the file is broken, or a row is bad; names it.
+    """
+    try:
+        with gzip.open(path) if compressed else open(path, "rb") as stream:
+            for before, found in reader.read_rows(stream, row):
+                if found.bad:
+                    bad = found.bad[0]
+                    raise DataError(
+                        f"{path}:{before + bad.line}: bad row: {bad.detail}: {bad.text[:60]!r}"
+                    )
+                yield found.labels, found.pixels, fingerprints(found.labels, found.pixels)
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def is_validation(keys: np.ndarray, fraction: float) -> np.ndarray:
