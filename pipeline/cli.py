@@ -165,6 +165,36 @@ def run(
         )
 
 
+@app.command("train-worker")
+def train_worker(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE, verbose: VerboseOption = False
+) -> None:
+    """Help another machine's `denoise run` to train, with a workspace that both reach.
+
+    That one runs with `--set training.strategy=multi_worker`; TF_CONFIG in the environment of
+    each names all of them. Waits for it, and ends when its training does.
+
+    Example: `denoise train-worker --workspace /mnt/shared/workspace`.
+    """
+    from pipeline import display
+
+    place = Workspace(workspace)
+    with (
+        display.quiet(place.logs / "train-worker.log", verbose) as (_, err),
+        display.Steps(err, total=1) as steps,
+        steps.step("Trainer"),
+    ):
+        from components.training import trainer, workers
+
+        if workers.this_worker().leads:
+            raise UsageError(
+                "TF_CONFIG: says that this is the first worker, which is the one that `denoise "
+                "run` is on. Give this one another index."
+            )
+        request = workers.asked(place.pipeline_root / "Trainer")
+        workers.in_fresh_process(trainer.run_request, request)
+
+
 @app.command()
 def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption = False) -> None:
     """Show runs, models, blessings and pushes: which data, settings and code made which model.

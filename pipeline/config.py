@@ -140,9 +140,9 @@ class TrainingSettings(_Section):
         pydantic.BeforeValidator(lambda value: {True: "on", False: "off"}.get(value, value)),
     ] = "auto"
     """XLA. `auto`: on with a GPU; it is 2 to 3 times slower on a CPU."""
-    strategy: Literal["auto", "default", "mirrored"] = "auto"
-    """tf.distribute strategy. `auto`: mirrored with two or more GPUs. (Keras 3 does not train
-    under that of several machines: keras-team/keras#20585.)"""
+    strategy: Literal["auto", "default", "mirrored", "multi_worker"] = "auto"
+    """`auto`: mirrored, all GPUs of this machine, with two or more of them. `multi_worker`: with
+    the machines that TF_CONFIG in the environment names."""
     steps_per_execution: int = Field(16, ge=1)
     cache: Literal["auto", "device", "memory", "disk"] = "auto"
     """Where decoded training images live. `auto`: in memory while they fit in a quarter of it;

@@ -1,7 +1,8 @@
 """Training: batches of transformed images become a model, the model a SavedModel.
 
 `input` reads the transformed Examples, `recipe` says how a model is trained
-(backend-agnostic Keras), `start` what it may start from, `trainer` is what TFX's Trainer calls.
+(backend-agnostic Keras), `start` what it may start from, `workers` how several machines train it
+together, `trainer` is what TFX's Trainer calls.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import psutil
 import tensorflow as tf
 
 from pipeline.config import TrainingSettings
-from pipeline.errors import DataError
+from pipeline.errors import DataError, UsageError
 from pipeline.progress import report
 
 READ_BATCH = 512
@@ -24,6 +24,37 @@ MEMORY_SHARE = 4
 """`training.cache: auto` keeps images in memory up to one part in this many of what is free."""
 DEVICE_BYTES = 2 << 30
 """`training.cache: auto` keeps up to so many bytes of images on a GPU, where there is one."""
+
+
+def _paths(files: Sequence[str]) -> list[str]:
+    paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
+    if not paths:
+        raise DataError(
+            f"training: no transformed Examples match {list(files)}; the split is empty. "
+            "Check data.validation_fraction and the number of rows."
+        )
+    return paths
+
+
+def files_of(files: Sequence[str], index: int, number: int) -> list[str]:
+    """Those files that one of several workers reads.
+
+    Args:
+      files: Paths or glob patterns.
+      index: Of the worker.
+      number: Of workers.
+
+    Raises:
+      DataError: no file matches.
+      UsageError: there are fewer files than workers.
+    """
+    paths = _paths(files)
+    if len(paths) < number:
+        raise UsageError(
+            f"training.strategy=multi_worker: {number} workers, but the split train has only "
+            f"{len(paths)} files to share out. Take fewer, or training.cache=memory."
+        )
+    return paths[index::number]
 
 
 def records(files: Sequence[str]) -> tf.data.Dataset:
@@ -35,12 +66,7 @@ def records(files: Sequence[str]) -> tf.data.Dataset:
     Raises:
       DataError: no file matches.
     """
-    paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
-    if not paths:
-        raise DataError(
-            f"training: no transformed Examples match {list(files)}; the split is empty. "
-            "Check data.validation_fraction and the number of rows."
-        )
+    paths = _paths(files)
     return tf.data.TFRecordDataset(paths, compression_type="GZIP", buffer_size=1 << 20)
 
 
@@ -50,6 +76,7 @@ def parsed(
     features: Sequence[str],
     batch_size: int,
     every: int = 1,
+    first: int = 0,
 ) -> tf.data.Dataset:
     """Batches of the named image features, each float32 (N, H, W, C) in [0, 1].
 
@@ -58,7 +85,8 @@ def parsed(
       shape: (H, W, C).
       features: Their names.
       batch_size: Images a batch.
-      every: Only every n-th Example is read.
+      every: Only every n-th Example is read,
+      first: beginning with this one.
     """
     spec = {name: tf.io.FixedLenFeature(shape, tf.float32) for name in features}
 
@@ -66,7 +94,7 @@ def parsed(
         example = tf.io.parse_example(serialised, spec)
         return tuple(example[name] for name in features)
 
-    examples = records(files).shard(every, 0)
+    examples = records(files).shard(every, first)
     return examples.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -109,6 +137,7 @@ def shuffled(
     steps: int,
     seed: int,
     first_epoch: int,
+    part: range | None = None,
 ) -> tf.data.Dataset:
     """Endless (input, target) batches, every epoch another permutation.
 
@@ -118,6 +147,7 @@ def shuffled(
       steps: Batches an epoch; what is left of a permutation is left out.
       seed: Of the permutations.
       first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
+      part: Only these positions of each batch.
     """
     # One constant each: the same array given twice is held once.
     constants = {id(array): tf.constant(array) for array in arrays}
@@ -127,24 +157,30 @@ def shuffled(
         noisy = tf.gather(inputs, indices)
         return noisy, noisy if inputs is targets else tf.gather(targets, indices)
 
-    return (
-        shuffled_indices(len(arrays[0]), batch_size, steps, seed, first_epoch)
-        .map(batch, num_parallel_calls=2)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    indices = shuffled_indices(len(arrays[0]), batch_size, steps, seed, first_epoch, part)
+    return indices.map(batch, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
 
 
 def shuffled_indices(
-    number: int, batch_size: int, steps: int, seed: int, first_epoch: int
+    number: int,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    first_epoch: int,
+    part: range | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of indices, int32 (N,), every epoch another permutation, given twice:
     as input and as target. Arguments as for `shuffled`."""
+
+    own = part or range(batch_size)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, position = step // steps, (step % steps) * batch_size
         shuffle_seed = tf.stack([np.int64(seed), epoch])
         indices = tf.random.experimental.index_shuffle(
-            position + tf.range(batch_size, dtype=tf.int64), shuffle_seed, np.int64(number - 1)
+            position + tf.range(own.start, own.stop, dtype=tf.int64),
+            shuffle_seed,
+            np.int64(number - 1),
         )
         indices = tf.cast(indices, tf.int32)
         return indices, indices

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -162,6 +162,7 @@ def training_model(
     per_execution: int = 1,
     gpus: int = 0,
     resident: tuple[np.ndarray, np.ndarray] | None = None,
+    optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam,
 ) -> keras.Model:
     """A denoiser behind its training noise, compiled and ready for `fit`.
 
@@ -179,6 +180,7 @@ def training_model(
       per_execution: Steps in one call.
       gpus: How many there are, for the `auto` settings.
       resident: Inputs and targets to keep on the device, float32 (M, H, W, C) each.
+      optimizer: Adam, or a kind of it.
     """
     loss, metric = LOSSES[settings.loss], psnr
     if resident is None:
@@ -199,9 +201,7 @@ def training_model(
     model = keras.Model(inputs, outputs, name="training")
     jit_compile = {"auto": gpus > 0, "on": True, "off": False}[settings.jit_compile]
     model.compile(
-        optimizer=keras.optimizers.Adam(
-            learning_rate(settings, steps), clipnorm=settings.clip_norm
-        ),
+        optimizer=optimizer(learning_rate(settings, steps), clipnorm=settings.clip_norm),
         loss=loss,
         metrics=[keras.metrics.MeanMetricWrapper(metric, name="psnr")],
         jit_compile=jit_compile,

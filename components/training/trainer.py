@@ -7,13 +7,15 @@ so another run with the same data and settings finds it and any other does not.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -31,6 +33,7 @@ from components.training import (
     hyperparameters,
     recipe,
     start,
+    workers,
 )
 from components.training import input as training_input
 from pipeline.config import ImageSettings, ModelSettings, NoiseSettings, TrainingSettings
@@ -40,20 +43,22 @@ from serving import signatures
 
 
 class _Epochs(keras.callbacks.Callback):
-    """Reports progress and makes each epoch's noise depend on the epoch alone."""
+    """Reports progress and makes each epoch's noise depend on the epoch and worker alone."""
 
-    def __init__(self, epochs: int, steps: int, batch_size: int, seed: int):
+    def __init__(self, epochs: int, steps: int, seed: int, worker: int):
         super().__init__()
-        self.epochs, self.steps, self.batch_size, self.seed = epochs, steps, batch_size, seed
+        self.epochs, self.steps, self.seed, self.worker = epochs, steps, seed, worker
         self.epoch = 0
         self.latest = ""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch = epoch
+        # Hashed: each draw adds one to the state, so epochs must not begin side by side.
+        state = np.random.SeedSequence((self.seed, epoch, self.worker)).generate_state(2)
         for layer in self.model.layers:
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
-                generator.state.assign([self.seed, epoch + 1])
+                generator.state.assign(state)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         done = self.epoch * self.steps + batch + 1
@@ -123,6 +128,9 @@ def train(
 ) -> None:
     """Trains, keeps the best weights by validation loss, and exports.
 
+    With `training.strategy` `multi_worker` every worker calls this with the same arguments, in a
+    process where TensorFlow has done nothing yet; the one that leads writes.
+
     Args:
       fn_args: TFX's FnArgs: where the Examples are and where the outputs go.
       image, noise, model_settings, settings: Sections of the settings.
@@ -134,7 +142,9 @@ def train(
 
     Raises:
       ModelError: the weights to start from are those of another architecture.
+      UsageError: the workers cannot train together.
     """
+    worker = workers.connect() if settings.strategy == "multi_worker" else workers.Worker()
     distribution = strategy(settings)
     if distribution.num_replicas_in_sync > 1:
         # Keras 3.12's loop over several steps fails on more than one replica.
@@ -146,33 +156,55 @@ def train(
     resume.mkdir(parents=True, exist_ok=True)
     first_epoch = _initial_epoch(resume / "backup")
     best_file, history_file = resume / "best.weights.h5", resume / HISTORY_FILE
-    _keep_epochs(history_file, first_epoch)
+    if worker.leads:
+        _keep_epochs(history_file, first_epoch)
 
     source = "clean" if settings.noise == "fresh" else "noisy"
     number = training_input.count(fn_args.train_files)
     batch_size = min(settings.batch_size, number)
     steps, per_execution = recipe.steps_per_epoch(settings, number)
     names = tuple(dict.fromkeys((source, "clean")))
+    part = worker.part(batch_size)
     gpus = len(tf.config.list_physical_devices("GPU"))
     place = training_input.place(settings, number, image.shape, gpus)
     resident = None
     if place == "device":
         resident, dataset, validation = _resident(
-            fn_args, image.shape, names, (batch_size, steps, seed, first_epoch)
+            fn_args, image.shape, names, (batch_size, steps, seed, first_epoch, part), worker
         )
     elif place == "memory":
         arrays = training_input.load(fn_args.train_files, image.shape, names)
         dataset = training_input.shuffled(
-            (arrays[0], arrays[-1]), batch_size, steps, seed, first_epoch
+            (arrays[0], arrays[-1]), batch_size, steps, seed, first_epoch, part
         )
     else:
         dataset = training_input.streamed(
-            fn_args.train_files, image.shape, (source, "clean"), batch_size, seed
+            training_input.files_of(fn_args.train_files, worker.index, worker.number),
+            image.shape,
+            (source, "clean"),
+            len(part),
+            seed,
         )
     if resident is None:
         validation = training_input.parsed(
-            fn_args.eval_files, image.shape, ("noisy", "clean"), 4 * batch_size
+            fn_args.eval_files,
+            image.shape,
+            ("noisy", "clean"),
+            4 * batch_size,
+            every=worker.number,
+            first=worker.index,
         ).cache()
+    optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam
+    callbacks: list[keras.callbacks.Callback] = []
+    if worker.number > 1:
+        held_out = training_input.count(fn_args.eval_files)
+        _check_workers(worker, settings, batch_size, held_out, fingerprint, first_epoch)
+        share = len(part) / batch_size
+        own_held_out = len(range(worker.index, held_out, worker.number))
+        optimizer = functools.partial(workers.SummedAdam, worker=worker, share=share)
+        callbacks.append(workers.OneRecord(worker, share, own_held_out / held_out))
+        if settings.jit_compile == "auto":
+            settings = settings.model_copy(update={"jit_compile": "off"})
 
     policy = recipe.precision(settings, gpus)
     with distribution.scope():
@@ -183,27 +215,34 @@ def train(
             _set_weights(denoiser, pathlib.Path(warm_start_from) / KERAS_FILE, model_settings.name)
         total_steps = steps * settings.epochs
         model = recipe.training_model(
-            denoiser, noise.training, settings, total_steps, seed, per_execution, gpus, resident
+            denoiser,
+            noise.training,
+            settings,
+            total_steps,
+            seed,
+            per_execution,
+            gpus,
+            resident,
+            optimizer,
         )
 
     logs = run_folder / LOGS_FOLDER
-    callbacks: list[keras.callbacks.Callback] = [
-        _Epochs(settings.epochs, steps, batch_size, seed),
-        _LearningRate(),
-        keras.callbacks.ModelCheckpoint(
-            best_file,
-            monitor="val_loss",
-            mode="min",
-            save_best_only=True,
-            save_weights_only=True,
-            initial_value_threshold=_best_so_far(history_file),
-        ),
-        keras.callbacks.CSVLogger(history_file, append=True),
-        keras.callbacks.TensorBoard(logs, write_graph=False),
-        keras.callbacks.BackupAndRestore(
-            resume / "backup", double_checkpoint=True, delete_checkpoint=False
-        ),
-    ]
+    callbacks += [_Epochs(settings.epochs, steps, seed, worker.index), _LearningRate()]
+    if worker.leads:
+        callbacks += [
+            keras.callbacks.ModelCheckpoint(
+                best_file,
+                monitor="val_loss",
+                mode="min",
+                save_best_only=True,
+                save_weights_only=True,
+                initial_value_threshold=_best_so_far(history_file),
+            ),
+            keras.callbacks.CSVLogger(history_file, append=True),
+            keras.callbacks.TensorBoard(logs, write_graph=False),
+        ]
+    backup = keras.callbacks.BackupAndRestore if worker.leads else workers.RestoreOnly
+    callbacks.append(backup(resume / "backup", double_checkpoint=True, delete_checkpoint=False))
     if settings.early_stopping_patience is not None:
         callbacks.append(
             keras.callbacks.EarlyStopping(
@@ -220,6 +259,9 @@ def train(
         verbose=0,
     )
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    if not worker.leads:
+        worker.sum(tf.zeros([1]), workers.Use.END)
+        return
     model.load_weights(best_file)
 
     # The served model computes in float32: bfloat16 is slower for single images.
@@ -243,6 +285,7 @@ def train(
                 "cache": place,
                 "gpus": gpus,
                 "cores": os.cpu_count(),
+                "workers": worker.number,
                 "tuned": dict(tuned or {}),
                 "resumed_from_epoch": first_epoch,
                 "started_from": started_from.version if started_from else start.NONE,
@@ -253,7 +296,28 @@ def train(
             indent=2,
         )
     )
+    if worker.number > 1:
+        # TFX expects the model when the others return.
+        worker.sum(tf.zeros([1]), workers.Use.END)
     shutil.rmtree(resume)
+
+
+def _check_workers(
+    worker: workers.Worker,
+    settings: TrainingSettings,
+    batch_size: int,
+    held_out: int,
+    fingerprint: str,
+    first_epoch: int,
+) -> None:
+    if worker.number > min(batch_size, held_out):
+        raise UsageError(
+            f"training.strategy=multi_worker: {worker.number} workers are more than there are "
+            f"images in a batch ({batch_size}) or to validate with ({held_out})."
+        )
+    worker.agree(
+        settings=int(fingerprint[:7], 16), first_epoch=first_epoch, images_to_validate=held_out
+    )
 
 
 def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> None:
@@ -274,7 +338,11 @@ def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> 
 
 
 def _resident(
-    fn_args: Any, shape: tuple[int, int, int], names: tuple[str, ...], order: tuple[int, ...]
+    fn_args: Any,
+    shape: tuple[int, int, int],
+    names: tuple[str, ...],
+    order: tuple[int, int, int, int, range],
+    worker: workers.Worker,
 ) -> tuple[tuple[np.ndarray, np.ndarray], tf.data.Dataset, tf.data.Dataset]:
     """Images for the device, the training ones first, and the indices to train and validate."""
     train = training_input.load(fn_args.train_files, shape, names)
@@ -283,6 +351,7 @@ def _resident(
     inputs = np.concatenate([train[0], noisy])
     targets = np.concatenate([train[-1], clean])
     indices = tf.range(number, number + len(clean), dtype=tf.int32)
+    indices = indices[worker.index :: worker.number]
     validation = tf.data.Dataset.from_tensor_slices((indices, indices)).batch(4 * order[0])
     return (inputs, targets), training_input.shuffled_indices(number, *order), validation
 
@@ -316,7 +385,6 @@ def run_fn(fn_args: Any) -> None:
     found = (fn_args.hyperparameters or {}).get("values", {})
     tuned = hyperparameters.tuned(found)
     config = hyperparameters.lay_over(fn_args.custom_config, tuned)
-    files = [*map(str, fn_args.train_files), *map(str, fn_args.eval_files)]
     settings = TrainingSettings.model_validate(config["training"])
     base_model = fn_args.base_model if settings.warm_start else None
     if settings.warm_start and base_model is None:
@@ -324,13 +392,45 @@ def run_fn(fn_args: Any) -> None:
             "training.warm_start: this pipeline was compiled without it. Compile it with "
             "--set training.warm_start=true."
         )
+    if settings.strategy != "multi_worker":
+        _train(fn_args, config, base_model, tuned)
+        return
+    plain = {
+        "train_files": list(map(str, fn_args.train_files)),
+        "eval_files": list(map(str, fn_args.eval_files)),
+        "serving_model_dir": fn_args.serving_model_dir,
+        "model_run_dir": fn_args.model_run_dir,
+    }
+    request = {"fn_args": plain, "config": config, "base_model": base_model, "tuned": dict(tuned)}
+    if not workers.this_worker().leads:
+        workers.in_fresh_process(run_request, request)
+        return
+    folder = pathlib.Path(fn_args.model_run_dir).parent.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    workers.ask(folder, request)
+    try:
+        workers.in_fresh_process(run_request, request)
+    finally:
+        (folder / workers.REQUEST_FILE).unlink()
+
+
+def run_request(request: Mapping[str, Any]) -> None:
+    """Trains what `workers.ask` left, as the worker that TF_CONFIG says this is."""
+    fn_args = types.SimpleNamespace(**request["fn_args"])
+    _train(fn_args, request["config"], request["base_model"], request["tuned"])
+
+
+def _train(
+    fn_args: Any, config: Mapping[str, Any], base_model: str | None, tuned: Mapping[str, Any]
+) -> None:
+    files = [*map(str, fn_args.train_files), *map(str, fn_args.eval_files)]
     decides = json.dumps([config, files, base_model], sort_keys=True, default=str)
     train(
         fn_args,
         image=ImageSettings.model_validate(config["image"]),
         noise=NoiseSettings.model_validate(config["noise"]),
         model_settings=ModelSettings.model_validate(config["model"]),
-        settings=settings,
+        settings=TrainingSettings.model_validate(config["training"]),
         seed=config["seed"],
         fingerprint=hashlib.sha256(decides.encode()).hexdigest()[:16],
         warm_start_from=base_model,

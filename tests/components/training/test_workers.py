@@ -1,0 +1,283 @@
+"""Several workers that train one model: two processes over loopback, as two machines would."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from components.training import HISTORY_FILE, KERAS_FILE, TRAINING_FILE, trainer, workers
+from components.training import input as training_input
+from pipeline.config import load
+from pipeline.errors import UsageError
+from tests import transformed
+
+ROOT = pathlib.Path(__file__).parents[3]
+TRAIN = """
+import json, sys, types
+from components.training import trainer
+if __name__ == "__main__":
+    trainer.run_fn(types.SimpleNamespace(**json.loads(sys.argv[1])))
+"""
+
+
+def _settings(*more):
+    return load(
+        "default",
+        [
+            "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
+            "training={epochs: 3, batch_size: 15, precision: float32, steps_per_execution: 2, "
+            "noise: fixed}",
+            *more,
+        ],
+    )
+
+
+def _fn_args(workspace, examples, settings):
+    sections = settings.model_dump(mode="json")
+    trainer_folder = workspace / "pipeline_root" / "Trainer"
+    return {
+        "train_files": [examples[0]],
+        "eval_files": [examples[1]],
+        "serving_model_dir": str(trainer_folder / "model" / "1" / "Format-Serving"),
+        "model_run_dir": str(trainer_folder / "model_run" / "1"),
+        "custom_config": {
+            name: sections[name] for name in ("image", "noise", "model", "training", "seed")
+        },
+        "base_model": None,
+        "hyperparameters": None,
+    }
+
+
+def _ports(number):
+    sockets = [socket.socket() for _ in range(number)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Machines:
+    """Processes that are workers of one cluster."""
+
+    def __init__(self, number):
+        self._cluster = {"worker": [f"127.0.0.1:{port}" for port in _ports(number)]}
+        self.started = []
+
+    def start(self, command):
+        index = len(self.started)
+        task = {"type": "worker", "index": index}
+        environment = {
+            **os.environ,
+            "TF_CONFIG": json.dumps({"cluster": self._cluster, "task": task}),
+        }
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def train(self, fn_args):
+        return self.start(["-c", TRAIN, json.dumps(fn_args)])
+
+    def help_with(self, workspace):
+        return self.start(["-m", "pipeline.cli", "train-worker", "--workspace", str(workspace)])
+
+
+@pytest.fixture
+def machines():
+    made = []
+
+    def of(number):
+        made.append(Machines(number))
+        return made[-1]
+
+    yield of
+    for process in (process for each in made for process in each.started):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examples")
+    return (
+        transformed.write(folder / "train", 60, _settings(), seed=1),
+        transformed.write(folder / "validation", 17, _settings(), seed=2),
+    )
+
+
+def _history(fn_args):
+    return np.genfromtxt(
+        pathlib.Path(fn_args["model_run_dir"]) / HISTORY_FILE, delimiter=",", names=True
+    )
+
+
+def _weights(fn_args):
+    file = pathlib.Path(fn_args["serving_model_dir"]) / KERAS_FILE
+    return keras.saving.load_model(file, compile=False).get_weights()
+
+
+def test_two_machines_train_what_one_trains(tmp_path, examples, machines):
+    """Odd batches and an odd number of images to validate with: the parts are not equal."""
+    import types
+
+    alone = _fn_args(tmp_path / "alone", examples, _settings())
+    trainer.run_fn(types.SimpleNamespace(**alone))
+    both = _fn_args(tmp_path / "both", examples, _settings("training.strategy=multi_worker"))
+    cluster = machines(2)
+    first, second = cluster.train(both), cluster.help_with(tmp_path / "both")
+    for process in (first, second):
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output[-3000:]
+
+    report = json.loads((pathlib.Path(both["model_run_dir"]) / TRAINING_FILE).read_text())
+    assert report["workers"] == 2
+    expected, found = _history(alone), _history(both)
+    for column in ("epoch", "loss", "psnr", "val_loss", "val_psnr", "learning_rate"):
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-3, err_msg=column)
+    assert len(set(found["loss"])) == 3
+    for one, other in zip(_weights(alone), _weights(both), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)
+    folder = pathlib.Path(both["model_run_dir"]).parent.parent
+    assert not (folder / workers.REQUEST_FILE).exists()
+    assert not list((folder / "resume").iterdir())
+
+
+def test_workers_that_are_told_different_things_say_so(tmp_path, examples, machines):
+    cluster = machines(2)
+    for number, seed in enumerate((1, 2)):
+        settings = _settings("training.strategy=multi_worker", f"seed={seed}")
+        cluster.train(_fn_args(tmp_path / f"{number}", examples, settings))
+    for process in cluster.started:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode != 0
+        assert "the workers differ in settings" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fresh", [False, True])
+def test_batch_normalisation_fresh_noise_and_files(tmp_path, examples, machines, fresh):
+    """With moving statistics and dropout, from the disk or with fresh noise, it ends."""
+    settings = _settings(
+        "training.strategy=multi_worker",
+        "model={name: windsor_cnn}",
+        "training.noise=fresh" if fresh else "training.cache=disk",
+    )
+    for shard in (1, 2):
+        transformed.write(tmp_path / f"{shard}", 60, settings, seed=shard)
+    fn_args = _fn_args(tmp_path, (str(tmp_path / "[12]" / "shard-*"), examples[1]), settings)
+    cluster = machines(2)
+    cluster.train(fn_args)
+    cluster.train(fn_args)
+    for process in cluster.started:
+        output, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, output[-3000:]
+    assert np.isfinite(_history(fn_args)["val_loss"]).all()
+
+
+@pytest.mark.slow
+def test_when_one_dies_the_other_ends_and_both_go_on_later(tmp_path, examples, machines):
+    settings = _settings("training.strategy=multi_worker", "training.epochs=300")
+    fn_args = _fn_args(tmp_path, examples, settings)
+    cluster = machines(2)
+    first, second = cluster.train(fn_args), cluster.train(fn_args)
+    resume = tmp_path / "pipeline_root" / "Trainer" / "resume"
+    deadline = time.monotonic() + 120
+    while not list(resume.glob("*/backup/training_metadata.json")):
+        assert time.monotonic() < deadline
+        assert first.poll() is None, first.communicate()[0][-3000:]
+        time.sleep(0.2)
+    os.killpg(second.pid, signal.SIGKILL)
+    output, _ = first.communicate(timeout=180)
+    assert first.returncode != 0, output[-3000:]
+
+    cluster = machines(2)
+    cluster.train(fn_args)
+    cluster.train(fn_args)
+    for process in cluster.started:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output[-3000:]
+    report = json.loads((pathlib.Path(fn_args["model_run_dir"]) / TRAINING_FILE).read_text())
+    assert report["resumed_from_epoch"] > 0
+    assert list(_history(fn_args)["epoch"]) == list(range(300))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_the_parts_of_a_batch_are_the_batch(size, number):
+    parts = [workers.Worker(index, number).part(size) for index in range(number)]
+    assert [position for part in parts for position in part] == list(range(size))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_the_workers_batches_are_the_batches_of_one():
+    images = np.arange(20, dtype=np.float32).reshape(-1, 1, 1, 1)
+
+    def batches(part):
+        dataset = training_input.shuffled(
+            (images, images), batch_size=6, steps=3, seed=1, first_epoch=1, part=part
+        )
+        return [batch.ravel() for batch, _ in dataset.take(6).as_numpy_iterator()]
+
+    parts = [batches(workers.Worker(index, 4).part(6)) for index in range(4)]
+    together = [np.concatenate(each) for each in zip(*parts, strict=True)]
+    np.testing.assert_array_equal(together, batches(None))
+
+
+def test_files_are_shared_out(tmp_path):
+    for name in "abc":
+        (tmp_path / name).touch()
+    pattern = [str(tmp_path / "*")]
+    shares = [training_input.files_of(pattern, index, 2) for index in (0, 1)]
+    assert [[pathlib.Path(path).name for path in share] for share in shares] == [["a", "c"], ["b"]]
+    with pytest.raises(UsageError, match="only 3 files"):
+        training_input.files_of(pattern, 0, 4)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "{}",
+        "not JSON",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_a_bad_cluster_is_explained(monkeypatch, value):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if value is not None:
+        monkeypatch.setenv("TF_CONFIG", value)
+    with pytest.raises(UsageError, match="TF_CONFIG") as caught:
+        workers.this_worker()
+    assert "host1:2222" in str(caught.value)
+
+
+def test_the_chief_comes_first(monkeypatch):
+    cluster = {"worker": ["b:1", "c:1"], "chief": ["a:1"]}
+    found = []
+    for kind, index in (("chief", 0), ("worker", 0), ("worker", 1)):
+        task = {"type": kind, "index": index}
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+        found.append(workers.this_worker())
+    assert found == [workers.Worker(index, 3) for index in range(3)]
+    assert [worker.leads for worker in found] == [True, False, False]
