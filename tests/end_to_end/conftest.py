@@ -47,7 +47,7 @@ class Denoise:
         """Kills a run, without a chance to clean up, while `step` is running."""
         process = subprocess.Popen(
             self.run_command(*settings),
-            env=_environment(),
+            env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -84,7 +84,7 @@ class Denoise:
 
     def _finish(self, command: list) -> subprocess.CompletedProcess:
         return subprocess.run(
-            command, env=_environment(), capture_output=True, text=True, timeout=400
+            command, env=environment(), capture_output=True, text=True, timeout=400
         )
 
 
@@ -105,7 +105,7 @@ STEPS = [
 ]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     root = pathlib.Path(__file__).resolve().parents[2]
     return {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""}
 

@@ -16,6 +16,7 @@ from benchmarks.scale import subject
 from pipeline import dag
 from pipeline.config import load
 from tests import clothing
+from tests.ports import free_ports
 
 ROOT = pathlib.Path(__file__).parents[2]
 BEAM_STEPS = {"CsvIngestion", "StatisticsGen", "Transform", "QualityEvaluator"}
@@ -75,9 +76,7 @@ def test_the_setup_file_packs_all_that_a_worker_imports_and_reads(tmp_path):
 def test_the_portable_runner_runs_the_steps(tmp_path):
     """As on Flink or Spark, with the job service that comes with Beam in their place."""
     data = clothing.write_csvs(tmp_path / "data", train=60, test=20)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     module = "apache_beam.runners.portability.local_job_service_main"
     service = subprocess.Popen([sys.executable, "-m", module, "--port", str(port)])
     try:

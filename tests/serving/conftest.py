@@ -7,13 +7,14 @@ import dataclasses
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 
 import grpc
 import pytest
+
+from tests.ports import free_ports
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -66,15 +67,9 @@ def _flags(models: pathlib.Path) -> list[str]:
     ]
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @contextlib.contextmanager
 def _real_server(models: pathlib.Path) -> Iterator[Target]:
-    port, rest_port = _free_port(), _free_port()
+    port, rest_port = free_ports(2)
     process = subprocess.Popen(
         [
             "tensorflow_model_server",

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from components.training import input as training_input
 from pipeline.config import load
 from pipeline.errors import UsageError
 from tests import transformed
+from tests.ports import free_ports
 
 ROOT = pathlib.Path(__file__).parents[3]
 TRAIN = """
@@ -58,21 +58,11 @@ def _fn_args(workspace, examples, settings):
     }
 
 
-def _ports(number):
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 class Machines:
     """Processes that are workers of one cluster."""
 
     def __init__(self, number):
-        self._cluster = {"worker": [f"127.0.0.1:{port}" for port in _ports(number)]}
+        self._cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(number)]}
         self.started = []
 
     def start(self, command):
