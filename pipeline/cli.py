@@ -63,6 +63,8 @@ def _calm_libraries() -> None:
     """Turns off, at the source, warnings that no user of this command can act on."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # Else this process takes all of a GPU's memory, and one that trains for it has none.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # TFX's proto and beam modules warn of their own internals.
     warnings.filterwarnings("ignore")
@@ -172,7 +174,8 @@ def train_worker(
     """Help another machine's `denoise run` to train, with a workspace that both reach.
 
     That one runs with `--set training.strategy=multi_worker`; TF_CONFIG in the environment of
-    each names all of them. Waits for it, and ends when its training does.
+    each names all of them. Waits until it trains, and ends when it has; where the training is
+    answered from the cache it waits on.
 
     Example: `denoise train-worker --workspace /mnt/shared/workspace`.
     """
@@ -506,6 +509,11 @@ def compile(
         raise UsageError("--dry-run: executes as Kubeflow would, so not with --runner vertex.")
     output = output or pathlib.Path("job.json" if runner == "vertex" else "pipeline.yaml")
     settings = config.load(preset, set_ or [])
+    if settings.training.strategy == "multi_worker":
+        raise UsageError(
+            "training.strategy=multi_worker: the Trainer of a compiled pipeline is one container. "
+            "Take auto."
+        )
     locations = kubeflow.Locations.under(pipeline_root, _absolute(data), _absolute(serving))
     parameters = _parameters(parameter)
     with display.quiet(dry_run_folder / "compile.log", verbose) as (out, err):

@@ -139,7 +139,8 @@ class TrainingSettings(_Section):
         # What YAML makes of a bare on and off.
         pydantic.BeforeValidator(lambda value: {True: "on", False: "off"}.get(value, value)),
     ] = "auto"
-    """XLA. `auto`: on with a GPU; it is 2 to 3 times slower on a CPU."""
+    """XLA. `auto`: on with a GPU, but not with several machines; it is 2 to 3 times slower on a
+    CPU."""
     strategy: Literal["auto", "default", "mirrored", "multi_worker"] = "auto"
     """`auto`: mirrored, all GPUs of this machine, with two or more of them. `multi_worker`: with
     the machines that TF_CONFIG in the environment names."""
@@ -149,6 +150,16 @@ class TrainingSettings(_Section):
     on the GPU itself, where there is one, while they fit in 2 GiB."""
     warm_start: bool = False
     """Start from the weights of the pushed model, for retraining on newer data."""
+
+    @pydantic.model_validator(mode="after")
+    def _workers_step_together(self) -> TrainingSettings:
+        if self.strategy == "multi_worker":
+            # Its loss scaling leaves out a step when a worker's own gradients overflow.
+            if self.precision == "mixed_float16":
+                raise ValueError("strategy multi_worker needs another precision: mixed_bfloat16")
+            if self.jit_compile == "on":
+                raise ValueError("strategy multi_worker needs jit_compile off")
+        return self
 
 
 class Search(_Section):

@@ -13,6 +13,7 @@ import time
 from typing import IO, Any
 
 from components.report.page import RunStep
+from components.training import WORKERS_FILE
 from pipeline import dag, display, lineage, reporting, summary
 from pipeline import data as data_source
 from pipeline.config import Settings
@@ -25,12 +26,20 @@ def check_names(settings: Settings) -> None:
 
     Raises:
       UsageError: a noise or model is not known, or the model does not take such images or an
-        argument that the Tuner is to try.
+        argument that the Tuner is to try; or TF_CONFIG does not name this as the first worker.
     """
     from components import models, noise
 
     for expression in (settings.noise.training, *settings.noise.evaluation):
         noise.parse(expression)
+    if settings.training.strategy == "multi_worker":
+        from components.training import workers
+
+        if not workers.this_worker().leads:
+            raise UsageError(
+                "TF_CONFIG: names this machine as one that helps; on it call `denoise "
+                "train-worker`. `denoise run` is for the first one."
+            )
     name, arguments = settings.model.name, settings.model.arguments
     models.build(name, settings.image.shape, **arguments)
     if settings.tuner.enabled:
@@ -63,6 +72,7 @@ def run(
     """
     started = time.time()
     check_names(settings)
+    (workspace.pipeline_root / "Trainer" / WORKERS_FILE).unlink(missing_ok=True)
     from components.schema import make_schema, read_schema, write_schema
 
     if settings.data.schema_file is not None:

@@ -15,7 +15,7 @@ import psutil
 import tensorflow as tf
 
 from pipeline.config import TrainingSettings
-from pipeline.errors import DataError, UsageError
+from pipeline.errors import DataError
 from pipeline.progress import report
 
 READ_BATCH = 512
@@ -24,37 +24,6 @@ MEMORY_SHARE = 4
 """`training.cache: auto` keeps images in memory up to one part in this many of what is free."""
 DEVICE_BYTES = 2 << 30
 """`training.cache: auto` keeps up to so many bytes of images on a GPU, where there is one."""
-
-
-def _paths(files: Sequence[str]) -> list[str]:
-    paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
-    if not paths:
-        raise DataError(
-            f"training: no transformed Examples match {list(files)}; the split is empty. "
-            "Check data.validation_fraction and the number of rows."
-        )
-    return paths
-
-
-def files_of(files: Sequence[str], index: int, number: int) -> list[str]:
-    """Those files that one of several workers reads.
-
-    Args:
-      files: Paths or glob patterns.
-      index: Of the worker.
-      number: Of workers.
-
-    Raises:
-      DataError: no file matches.
-      UsageError: there are fewer files than workers.
-    """
-    paths = _paths(files)
-    if len(paths) < number:
-        raise UsageError(
-            f"training.strategy=multi_worker: {number} workers, but the split train has only "
-            f"{len(paths)} files to share out. Take fewer, or training.cache=memory."
-        )
-    return paths[index::number]
 
 
 def records(files: Sequence[str]) -> tf.data.Dataset:
@@ -66,7 +35,12 @@ def records(files: Sequence[str]) -> tf.data.Dataset:
     Raises:
       DataError: no file matches.
     """
-    paths = _paths(files)
+    paths = sorted(path for pattern in files for path in tf.io.gfile.glob(pattern))
+    if not paths:
+        raise DataError(
+            f"training: no transformed Examples match {list(files)}; the split is empty. "
+            "Check data.validation_fraction and the number of rows."
+        )
     return tf.data.TFRecordDataset(paths, compression_type="GZIP", buffer_size=1 << 20)
 
 
@@ -200,10 +174,11 @@ def streamed(
     batch_size: int,
     seed: int,
     every: int = 1,
+    first: int = 0,
 ) -> tf.data.Dataset:
     """Endless (input, target) batches read from the files, for data that does not fit."""
     names = sorted(set(features))
-    dataset = parsed(files, shape, names, READ_BATCH, every).unbatch()
+    dataset = parsed(files, shape, names, READ_BATCH, every, first).unbatch()
     dataset = dataset.shuffle(SHUFFLE_BUFFER, seed=seed).repeat()
     dataset = dataset.batch(batch_size, drop_remainder=True)
 

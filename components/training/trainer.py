@@ -15,7 +15,7 @@ import pathlib
 import shutil
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -30,6 +30,7 @@ from components.training import (
     LOGS_FOLDER,
     REFERENCE_FILE,
     TRAINING_FILE,
+    WORKERS_FILE,
     hyperparameters,
     recipe,
     start,
@@ -37,7 +38,7 @@ from components.training import (
 )
 from components.training import input as training_input
 from pipeline.config import ImageSettings, ModelSettings, NoiseSettings, TrainingSettings
-from pipeline.errors import ModelError, UsageError
+from pipeline.errors import ModelError, RunError, UsageError
 from pipeline.progress import report
 from serving import signatures
 
@@ -54,11 +55,9 @@ class _Epochs(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch = epoch
         # Hashed: each draw adds one to the state, so epochs must not begin side by side.
-        state = np.random.SeedSequence((self.seed, epoch, self.worker)).generate_state(2)
-        for layer in self.model.layers:
-            generator = getattr(layer, "seed_generator", None)
-            if generator is not None:
-                generator.state.assign(state)
+        for number, generator in enumerate(_seed_generators(self.model)):
+            state = np.random.SeedSequence((self.seed, epoch, self.worker, number))
+            generator.state.assign(state.generate_state(2))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         done = self.epoch * self.steps + batch + 1
@@ -73,6 +72,16 @@ class _Epochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs and "val_psnr" in logs:
             self.latest = f", validation {logs['val_psnr']:.2f} dB"
+
+
+def _seed_generators(model: keras.Model) -> Iterator[keras.random.SeedGenerator]:
+    """Of the noise and of dropout, in the order of the layers."""
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            yield generator
+        if isinstance(layer, keras.Model):
+            yield from _seed_generators(layer)
 
 
 class _LearningRate(keras.callbacks.Callback):
@@ -167,6 +176,23 @@ def train(
     part = worker.part(batch_size)
     gpus = len(tf.config.list_physical_devices("GPU"))
     place = training_input.place(settings, number, image.shape, gpus)
+    held_out = training_input.count(fn_args.eval_files)
+    if worker.number > 1:
+        if worker.number > min(batch_size, held_out):
+            raise UsageError(
+                f"training.strategy=multi_worker: {worker.number} workers are more than there "
+                f"are images in a batch ({batch_size}) or to validate with ({held_out})."
+            )
+        worker.agree(
+            workers.Use.AGREEMENT,
+            settings=fingerprint,
+            finished_epochs=first_epoch,
+            training_images=number,
+            validation_images=held_out,
+            cache=place,
+            tensorflow=tf.__version__,
+            keras=keras.__version__,
+        )
     resident = None
     if place == "device":
         resident, dataset, validation = _resident(
@@ -179,11 +205,13 @@ def train(
         )
     else:
         dataset = training_input.streamed(
-            training_input.files_of(fn_args.train_files, worker.index, worker.number),
+            fn_args.train_files,
             image.shape,
             (source, "clean"),
             len(part),
             seed,
+            every=worker.number,
+            first=worker.index,
         )
     if resident is None:
         validation = training_input.parsed(
@@ -197,14 +225,11 @@ def train(
     optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam
     callbacks: list[keras.callbacks.Callback] = []
     if worker.number > 1:
-        held_out = training_input.count(fn_args.eval_files)
-        _check_workers(worker, settings, batch_size, held_out, fingerprint, first_epoch)
         share = len(part) / batch_size
         own_held_out = len(range(worker.index, held_out, worker.number))
         optimizer = functools.partial(workers.SummedAdam, worker=worker, share=share)
         callbacks.append(workers.OneRecord(worker, share, own_held_out / held_out))
-        if settings.jit_compile == "auto":
-            settings = settings.model_copy(update={"jit_compile": "off"})
+        settings = settings.model_copy(update={"jit_compile": "off"})
 
     policy = recipe.precision(settings, gpus)
     with distribution.scope():
@@ -241,7 +266,11 @@ def train(
             keras.callbacks.CSVLogger(history_file, append=True),
             keras.callbacks.TensorBoard(logs, write_graph=False),
         ]
-    backup = keras.callbacks.BackupAndRestore if worker.leads else workers.RestoreOnly
+    backup: Callable[..., keras.callbacks.Callback] = keras.callbacks.BackupAndRestore
+    if worker.number > 1:
+        backup = functools.partial(workers.Backup, worker=worker)
+        weights = b"".join(array.tobytes() for array in denoiser.get_weights())
+        worker.agree(workers.Use.WEIGHTS, first_weights=weights)
     callbacks.append(backup(resume / "backup", double_checkpoint=True, delete_checkpoint=False))
     if settings.early_stopping_patience is not None:
         callbacks.append(
@@ -260,7 +289,7 @@ def train(
     )
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     if not worker.leads:
-        worker.sum(tf.zeros([1]), workers.Use.END)
+        worker.meet(workers.Use.END)
         return
     model.load_weights(best_file)
 
@@ -298,26 +327,8 @@ def train(
     )
     if worker.number > 1:
         # TFX expects the model when the others return.
-        worker.sum(tf.zeros([1]), workers.Use.END)
+        worker.meet(workers.Use.END)
     shutil.rmtree(resume)
-
-
-def _check_workers(
-    worker: workers.Worker,
-    settings: TrainingSettings,
-    batch_size: int,
-    held_out: int,
-    fingerprint: str,
-    first_epoch: int,
-) -> None:
-    if worker.number > min(batch_size, held_out):
-        raise UsageError(
-            f"training.strategy=multi_worker: {worker.number} workers are more than there are "
-            f"images in a batch ({batch_size}) or to validate with ({held_out})."
-        )
-    worker.agree(
-        settings=int(fingerprint[:7], 16), first_epoch=first_epoch, images_to_validate=held_out
-    )
 
 
 def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> None:
@@ -411,13 +422,29 @@ def run_fn(fn_args: Any) -> None:
     try:
         workers.in_fresh_process(run_request, request)
     finally:
-        (folder / workers.REQUEST_FILE).unlink()
+        (folder / WORKERS_FILE).unlink(missing_ok=True)
 
 
 def run_request(request: Mapping[str, Any]) -> None:
-    """Trains what `workers.ask` left, as the worker that TF_CONFIG says this is."""
+    """Trains what `workers.ask` left, as the worker that TF_CONFIG says this is.
+
+    Raises:
+      RunError: another worker died or never came.
+    """
     fn_args = types.SimpleNamespace(**request["fn_args"])
-    _train(fn_args, request["config"], request["base_model"], request["tuned"])
+    try:
+        _train(fn_args, request["config"], request["base_model"], request["tuned"])
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.CancelledError,
+        tf.errors.InternalError,
+    ) as error:
+        raise RunError(
+            "training.strategy=multi_worker: another worker ended, could not be reached, or did "
+            f"not come within an hour. Start all of them again. ({error.message})"
+        ) from error
 
 
 def _train(

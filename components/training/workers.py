@@ -23,6 +23,7 @@ import os
 import pathlib
 import signal
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, TypeVar
@@ -30,11 +31,10 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
+from components.training import WORKERS_FILE
 from pipeline import progress
 from pipeline.errors import RunError, UsageError
 
-REQUEST_FILE = "workers.json"
-"""Beside the Trainer's outputs while it trains: what the other workers are to train."""
 _GROUP = 1000
 """Of the collective operations, apart from those that TensorFlow numbers itself."""
 _POLL_SECONDS = 0.5
@@ -46,10 +46,12 @@ class Use(enum.IntEnum):
     """What is exchanged; tensors of one use have one shape."""
 
     AGREEMENT = 1
-    GRADIENTS = 2
-    STATISTICS = 3
-    LOGS = 4
-    END = 5
+    WEIGHTS = 2
+    RESTORED = 3
+    GRADIENTS = 4
+    STATISTICS = 5
+    LOGS = 6
+    END = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,31 +87,39 @@ class Worker:
             final_op="Id",
         )
 
-    def agree(self, **values: int) -> None:
-        """Checks that all workers are about to do the same.
+    def meet(self, use: Use) -> None:
+        """Waits until all workers are here."""
+        self.sum(tf.zeros([1]), use)
+
+    def agree(self, use: Use, **values: str | bytes | int) -> None:
+        """Checks that all workers have the same.
 
         Args:
-          **values: By name, integers below 2^31.
+          use: What it is.
+          **values: By name.
 
         Raises:
           UsageError: they differ; names what.
         """
+        texts = (
+            value if isinstance(value, bytes) else str(value).encode() for value in values.values()
+        )
         gathered = tf.raw_ops.CollectiveGatherV2(
-            input=tf.constant([list(values.values())], tf.int32),
+            input=tf.constant([[zlib.crc32(text) for text in texts]], tf.int64),
             group_size=self.number,
             group_key=_GROUP,
-            instance_key=int(Use.AGREEMENT),
+            instance_key=int(use),
             ordering_token=[],
         ).numpy()
         differ = [
-            f"{name} ({', '.join(map(str, column))})"
-            for name, column in zip(values, gathered.T.tolist(), strict=True)
-            if len(set(column)) > 1
+            f"{name} ({value} here)" if isinstance(value, (str, int)) else name
+            for (name, value), found in zip(values.items(), gathered.T, strict=True)
+            if len(set(found.tolist())) > 1
         ]
         if differ:
             raise UsageError(
                 f"training.strategy=multi_worker: the workers differ in {', '.join(differ)}. "
-                "Give all of them the same settings and Examples, and start them again."
+                "Give all of them the same settings, Examples and versions, and start them again."
             )
 
 
@@ -160,14 +170,15 @@ def this_worker() -> Worker:
 
 
 def connect() -> Worker:
-    """Waits for the other workers. Before TensorFlow's first operation in this process.
+    """Waits for the other workers, an hour at the most (TensorFlow's own limit). Before
+    TensorFlow's first operation in this process.
 
     Raises:
       UsageError: as `resolver`.
     """
     found = this_worker()
     if found.number > 1:
-        progress.report("workers", found.index, found.number, f"waiting for {found.number} workers")
+        progress.report("workers", 0, None, f"worker {found.index} waits for all {found.number}")
         # Kept by TensorFlow's own context; what it leads to is that collective operations work.
         tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver())
     return found
@@ -232,29 +243,45 @@ class OneRecord(keras.callbacks.Callback):
         logs.update(zip(names, summed.tolist(), strict=True))
 
 
-class RestoreOnly(keras.callbacks.BackupAndRestore):
-    """For the workers that do not lead: they take up a killed run, and keep nothing."""
+class Backup(keras.callbacks.BackupAndRestore):
+    """All take up a killed run; the one that leads keeps its state.
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        pass
+    It is also first to read, since it mends a backup that was being written when it was killed.
+
+    Args:
+      worker: This process.
+    """
+
+    def __init__(self, *arguments: Any, worker: Worker, **others: Any):
+        super().__init__(*arguments, **others)
+        self._worker = worker
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._worker.leads:
+            super().on_train_begin(logs)
+        self._worker.meet(Use.RESTORED)
+        if not self._worker.leads:
+            super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        pass
+        if self._worker.leads:
+            super().on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        pass
+        if self._worker.leads:
+            super().on_train_end(logs)
 
 
 def ask(folder: pathlib.Path, request: dict[str, Any]) -> None:
     """Leaves what is to be trained where the other workers wait for it."""
-    scratch = folder / f".{REQUEST_FILE}"
+    scratch = folder / f".{WORKERS_FILE}"
     scratch.write_text(json.dumps(request))
-    os.replace(scratch, folder / REQUEST_FILE)
+    os.replace(scratch, folder / WORKERS_FILE)
 
 
 def asked(folder: pathlib.Path) -> dict[str, Any]:
     """Waits for `ask`, as long as it takes."""
-    file = folder / REQUEST_FILE
+    file = folder / WORKERS_FILE
     progress.report("workers", 0, None, f"waiting for a Trainer to ask for workers in {folder}")
     while not file.is_file():
         time.sleep(_POLL_SECONDS)
@@ -291,8 +318,8 @@ def in_fresh_process(function: Callable[..., _Result], *arguments: Any) -> _Resu
                 raise
     except futures.process.BrokenProcessPool as error:
         raise RunError(
-            "training: the process that trained was killed. If it was for memory, give it more, "
-            "or set training.cache=disk."
+            "training: the process that trained was killed or could not begin. If it was for "
+            "memory, give it more, or set training.cache=disk."
         ) from error
     finally:
         listener.stop()

@@ -42,6 +42,22 @@ def test_a_run_trains_with_another_machine(tmp_path, data):
     assert denoise.versions() == [summary["pushed_version"]]
 
 
+def test_a_run_on_a_machine_that_helps_is_told_where_to_run(tmp_path, data, monkeypatch):
+    denoise = Denoise(tmp_path / "workspace", data)
+    for config, message in (
+        (
+            {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}},
+            "denoise",
+        ),
+        ({}, "host1:2222"),
+    ):
+        monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        done = denoise.run("training.strategy=multi_worker")
+        assert done.returncode == 2
+        assert "TF_CONFIG" in done.stderr
+        assert message in done.stderr
+
+
 def test_a_worker_that_would_lead_is_told_how_not_to(tmp_path, data, monkeypatch):
     denoise = Denoise(tmp_path / "workspace", data)
     config = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}

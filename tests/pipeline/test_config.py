@@ -53,6 +53,8 @@ def test_settings_are_frozen():
         ("noise.evaluation=[]", "noise.evaluation"),
         ("evaluation.thresholds={gaussian(sd=9): {psnr: 1}}", "noise.evaluation does not measure"),
         ("training.loss=hinge", "training.loss"),
+        ("training={strategy: multi_worker, precision: mixed_float16}", "mixed_bfloat16"),
+        ("training={strategy: multi_worker, jit_compile: 'on'}", "jit_compile"),
         (_space("training.speed: {min: 1, max: 2}"), "'training.speed', which is no field"),
         (_space("noise.seed: {min: 1, max: 2}"), "'noise.seed', which is no field"),
         (_space("training.epochs: {min: 1, max: 2}"), "'training.epochs', but"),
