@@ -54,6 +54,10 @@ def test_every_command_has_help_with_an_example(command):
         ("run", "--set", "training.epochs=x"),
         ("run", "--preset", "nosuch"),
         ("predict", "-o", "x"),
+        (
+            *("compile", "--image", "i", "--pipeline-root", "s3://b/p"),
+            *("--set", "training.strategy=multi_worker"),
+        ),
     ],
 )
 def test_wrong_usage_ends_with_status_2(arguments):
