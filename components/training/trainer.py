@@ -40,6 +40,7 @@ from components.training import input as training_input
 from pipeline.config import ImageSettings, ModelSettings, NoiseSettings, TrainingSettings
 from pipeline.errors import ModelError, RunError, UsageError
 from pipeline.progress import report
+from pipeline.workspace import write_json
 from serving import signatures
 
 
@@ -176,8 +177,10 @@ def train(
     part = worker.part(batch_size)
     gpus = len(tf.config.list_physical_devices("GPU"))
     place = training_input.place(settings, number, image.shape, gpus)
-    held_out = training_input.count(fn_args.eval_files)
+    optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam
+    callbacks: list[keras.callbacks.Callback] = []
     if worker.number > 1:
+        held_out = training_input.count(fn_args.eval_files)
         if worker.number > min(batch_size, held_out):
             raise UsageError(
                 f"training.strategy=multi_worker: {worker.number} workers are more than there "
@@ -193,6 +196,11 @@ def train(
             tensorflow=tf.__version__,
             keras=keras.__version__,
         )
+        share = len(part) / batch_size
+        own_held_out = len(range(worker.index, held_out, worker.number))
+        optimizer = functools.partial(workers.SummedAdam, worker=worker, share=share)
+        callbacks.append(workers.OneRecord(worker, share, own_held_out / held_out))
+        settings = settings.model_copy(update={"jit_compile": "off"})
     resident = None
     if place == "device":
         resident, dataset, validation = _resident(
@@ -222,14 +230,6 @@ def train(
             every=worker.number,
             first=worker.index,
         ).cache()
-    optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam
-    callbacks: list[keras.callbacks.Callback] = []
-    if worker.number > 1:
-        share = len(part) / batch_size
-        own_held_out = len(range(worker.index, held_out, worker.number))
-        optimizer = functools.partial(workers.SummedAdam, worker=worker, share=share)
-        callbacks.append(workers.OneRecord(worker, share, own_held_out / held_out))
-        settings = settings.model_copy(update={"jit_compile": "off"})
 
     policy = recipe.precision(settings, gpus)
     with distribution.scope():
@@ -416,17 +416,16 @@ def run_fn(fn_args: Any) -> None:
     if not workers.this_worker().leads:
         workers.in_fresh_process(run_request, request)
         return
-    folder = pathlib.Path(fn_args.model_run_dir).parent.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    workers.ask(folder, request)
+    asked = pathlib.Path(fn_args.model_run_dir).parent.parent / WORKERS_FILE
+    write_json(asked, request)
     try:
         workers.in_fresh_process(run_request, request)
     finally:
-        (folder / WORKERS_FILE).unlink(missing_ok=True)
+        asked.unlink(missing_ok=True)
 
 
 def run_request(request: Mapping[str, Any]) -> None:
-    """Trains what `workers.ask` left, as the worker that TF_CONFIG says this is.
+    """Trains what WORKERS_FILE holds, as the worker that TF_CONFIG says this is.
 
     Raises:
       RunError: another worker died or never came.

@@ -19,7 +19,6 @@ import logging
 import logging.handlers
 import math
 import multiprocessing
-import os
 import pathlib
 import signal
 import time
@@ -272,15 +271,8 @@ class Backup(keras.callbacks.BackupAndRestore):
             super().on_train_end(logs)
 
 
-def ask(folder: pathlib.Path, request: dict[str, Any]) -> None:
-    """Leaves what is to be trained where the other workers wait for it."""
-    scratch = folder / f".{WORKERS_FILE}"
-    scratch.write_text(json.dumps(request))
-    os.replace(scratch, folder / WORKERS_FILE)
-
-
 def asked(folder: pathlib.Path) -> dict[str, Any]:
-    """Waits for `ask`, as long as it takes."""
+    """Waits for the Trainer's WORKERS_FILE in a folder, as long as it takes."""
     file = folder / WORKERS_FILE
     progress.report("workers", 0, None, f"waiting for a Trainer to ask for workers in {folder}")
     while not file.is_file():

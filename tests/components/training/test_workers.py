@@ -98,6 +98,11 @@ class Machines:
     def help_with(self, workspace):
         return self.start(["-m", "pipeline.cli", "train-worker", "--workspace", str(workspace)])
 
+    def finish(self):
+        for process in self.started:
+            output, _ = process.communicate(timeout=400)
+            assert process.returncode == 0, output[-3000:]
+
 
 @pytest.fixture
 def machines():
@@ -147,10 +152,9 @@ def test_two_machines_train_what_one_trains(tmp_path, examples, machines, cache)
         _settings("training.strategy=multi_worker", f"training.cache={cache}"),
     )
     cluster = machines(2)
-    first, second = cluster.train(both), cluster.help_with(tmp_path / "both")
-    for process in (first, second):
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output[-3000:]
+    cluster.train(both)
+    cluster.help_with(tmp_path / "both")
+    cluster.finish()
 
     report = json.loads((pathlib.Path(both["model_run_dir"]) / TRAINING_FILE).read_text())
     assert report["workers"] == 2
@@ -194,9 +198,7 @@ def test_batch_normalisation_fresh_noise_and_files(tmp_path, examples, machines,
     cluster = machines(2)
     cluster.train(fn_args)
     cluster.train(fn_args)
-    for process in cluster.started:
-        output, _ = process.communicate(timeout=400)
-        assert process.returncode == 0, output[-3000:]
+    cluster.finish()
     file = pathlib.Path(fn_args["serving_model_dir"]) / KERAS_FILE
     model = keras.saving.load_model(file, compile=False)
     noisy, clean = training_input.load([examples[1]], (28, 28, 1), ("noisy", "clean"))
@@ -224,9 +226,7 @@ def test_when_one_dies_the_other_ends_and_both_go_on_later(tmp_path, examples, m
     cluster = machines(2)
     cluster.train(fn_args)
     cluster.train(fn_args)
-    for process in cluster.started:
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output[-3000:]
+    cluster.finish()
     report = json.loads((pathlib.Path(fn_args["model_run_dir"]) / TRAINING_FILE).read_text())
     assert report["resumed_from_epoch"] > 0
     assert list(_history(fn_args)["epoch"]) == list(range(300))
