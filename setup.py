@@ -8,8 +8,8 @@ from setuptools import find_packages, setup
 setup(
     packages=find_packages(include=["pipeline*", "components*", "serving*"]),
     package_data={
-        "pipeline": ["presets/*.yaml"],
-        "components": ["**/*.pbtxt", "**/*.j2", "**/*.css", "**/*.js"],
-        "serving": ["**/*.html", "**/*.css", "**/*.js", "**/*.proto", "**/*.yaml", "**/*.txt"],
+        "pipeline": ["presets/*.yaml", "**/*.j2"],
+        "components": ["**/*.j2", "**/*.css"],
+        "serving": ["**/*.html", "**/*.css", "**/*.js", "**/*.yaml"],
     },
 )

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal, NoReturn
 import rich.console
 import typer
 
+from components.base.errors import DenoiseError, ModelError, NotBlessedError, RunError, UsageError
+from components.base.settings import DEFAULT_PRESET
 from pipeline import config
-from pipeline.errors import DenoiseError, ModelError, NotBlessedError, RunError, UsageError
 from pipeline.workspace import Workspace
 
 app = typer.Typer(
@@ -79,7 +80,7 @@ def _print_json(value: Any, stream: Any = None) -> None:
 def data(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     data: DataOption = None,
-    preset: PresetOption = config.DEFAULT_PRESET,
+    preset: PresetOption = DEFAULT_PRESET,
     set_: SetOption = None,
     infer_schema: Annotated[
         pathlib.Path | None,
@@ -91,8 +92,9 @@ def data(
     Example: `denoise data`, or
     `denoise data --data my_images --infer-schema my_schema.pbtxt`.
     """
-    from pipeline import data as data_source
+    from components.csv_ingestion import data_folder
     from pipeline import display
+    from pipeline import fashion_mnist as data_source
 
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
@@ -102,11 +104,11 @@ def data(
     ):
         with steps.step("data"):
             folder = data or data_source.fashion_mnist(workspace)
-            data_source.check_folder(folder)
+            data_folder.check_folder(folder)
             if infer_schema:
                 from google.protobuf import text_format
 
-                from components.schema import infer_schema as infer
+                from components.data_validation.schema import infer_schema as infer
 
                 schema = infer(folder, settings.image)
                 infer_schema.write_text(text_format.MessageToString(schema))
@@ -116,7 +118,7 @@ def data(
 @app.command()
 def run(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    preset: PresetOption = config.DEFAULT_PRESET,
+    preset: PresetOption = DEFAULT_PRESET,
     set_: SetOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -129,8 +131,10 @@ def run(
 
     Example: `denoise run --set training.epochs=3`.
     """
-    from pipeline import data as data_source
-    from pipeline import display, summary
+    from components.csv_ingestion import data_folder
+    from pipeline import display
+    from pipeline import fashion_mnist as data_source
+    from pipeline.history import summary
 
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
@@ -141,8 +145,8 @@ def run(
                 folder = data_source.fashion_mnist(workspace)
         else:
             folder = data
-            data_source.check_folder(folder)
-        from pipeline import local
+            data_folder.check_folder(folder)
+        from pipeline.runners import local
 
         try:
             result = local.run(settings, place, folder, stream)
@@ -205,7 +209,7 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE, as_json: JsonOption =
     Example: `denoise status --json`.
     """
     from pipeline import display
-    from pipeline import status as run_status
+    from pipeline.history import status as run_status
 
     history = run_status.history(Workspace(workspace))
     if as_json:
@@ -222,7 +226,7 @@ def evaluate(
     ] = None,
     data: DataOption = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    preset: PresetOption = config.DEFAULT_PRESET,
+    preset: PresetOption = DEFAULT_PRESET,
     set_: SetOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -231,8 +235,11 @@ def evaluate(
 
     Example: `denoise evaluate --model workspace/serving/denoiser/1700000000 --data my_images`.
     """
-    from pipeline import data as data_source
-    from pipeline import display, evaluating, summary
+    from components.csv_ingestion import data_folder
+    from pipeline import display
+    from pipeline import fashion_mnist as data_source
+    from pipeline.commands import evaluating
+    from pipeline.history import summary
 
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
@@ -242,7 +249,7 @@ def evaluate(
     ):
         with steps.step("evaluate"):
             folder = data or data_source.fashion_mnist(workspace)
-            data_source.check_folder(folder)
+            data_folder.check_folder(folder)
             saved_model = model or evaluating.pushed_model(place)
             rows = evaluating.evaluate(str(saved_model), folder, settings)
         if as_json:
@@ -260,7 +267,7 @@ def benchmark(
         typer.Option("--limit", metavar="N", min=1, help="Test images, for a quick look."),
     ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    preset: PresetOption = config.DEFAULT_PRESET,
+    preset: PresetOption = DEFAULT_PRESET,
     set_: SetOption = None,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -272,15 +279,17 @@ def benchmark(
 
     Example: `denoise benchmark`, or `denoise benchmark --limit 500` for a quick look.
     """
-    from pipeline import benchmarking, display
-    from pipeline import data as data_source
+    from components.csv_ingestion import data_folder
+    from pipeline import display
+    from pipeline import fashion_mnist as data_source
+    from pipeline.benchmark import run as benchmarking
 
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
     with display.quiet(place.logs / "benchmark.log", verbose) as (out, err):
         with display.Steps(err, total=benchmarking.STEPS) as steps:
             folder = data or data_source.fashion_mnist(workspace)
-            data_source.check_folder(folder)
+            data_folder.check_folder(folder)
             found = benchmarking.run(settings, place, folder, limit, steps)
         if as_json:
             _print_json(found.plain(), out)
@@ -303,7 +312,7 @@ def serve(context: typer.Context, workspace: WorkspaceOption = DEFAULT_WORKSPACE
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
-    from serving import options
+    from serving.server import options
 
     defaults: dict[str, Any] = {}
     if not any(argument.startswith("--model") for argument in context.args):
@@ -312,7 +321,7 @@ def serve(context: typer.Context, workspace: WorkspaceOption = DEFAULT_WORKSPACE
             raise ModelError(f"{folder}: no model was pushed. Call `denoise run` first.")
         defaults = {"model_name": folder.name, "model_base_path": folder.resolve()}
     checked = options.parse_flags(context.args, **defaults)
-    from serving.server import serve as serve_until_stopped
+    from serving.server.running import serve as serve_until_stopped
 
     serve_until_stopped(checked)
 
@@ -341,7 +350,7 @@ def predict(
         bool, typer.Option("--beam", help="Denoise large CSVs with Beam, in shards.")
     ] = False,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    preset: PresetOption = config.DEFAULT_PRESET,
+    preset: PresetOption = DEFAULT_PRESET,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -350,7 +359,8 @@ def predict(
     Example: `denoise predict photos/ -o clean/ --server grpc://localhost:8500`, or
     `denoise predict shirt.png -o tried/ --add-noise salt_pepper:0.1`.
     """
-    from pipeline import display, evaluating
+    from pipeline import display
+    from pipeline.commands import evaluating
 
     place = Workspace(workspace)
     settings = config.load(preset, set_ or [])
@@ -363,7 +373,7 @@ def predict(
     ):
         result: dict[str, Any] = {"output": str(output)}
         if beam:
-            from serving.predict_beam import Source, predict_with_beam
+            from serving.predict.beam import Source, predict_with_beam
 
             if add_noise:
                 raise UsageError("--add-noise: not with --beam.")
@@ -373,8 +383,8 @@ def predict(
                 for path in inputs
             )
         else:
-            from serving.predict import open_denoiser
-            from serving.predict import predict as predict_files
+            from serving.predict.run import open_denoiser
+            from serving.predict.run import predict as predict_files
 
             with open_denoiser(server, model) as denoiser:
                 done = predict_files(inputs, output, denoiser, add_noise)
@@ -462,7 +472,7 @@ def compile(
             "--output", metavar="FILE", help="Default: pipeline.yaml, for vertex job.json."
         ),
     ] = None,
-    preset: PresetOption = config.DEFAULT_PRESET,
+    preset: PresetOption = DEFAULT_PRESET,
     set_: SetOption = None,
     data: Annotated[
         str | None,
@@ -502,8 +512,10 @@ def compile(
     Example: `denoise compile --image registry.example.org/denoise:1
     --pipeline-root s3://ml/denoise --output pipeline.yaml --dry-run --data my_images`.
     """
-    from pipeline import display, kubeflow, vertex
-    from pipeline import dry_run as rehearsal
+    from pipeline import display
+    from pipeline.runners import vertex
+    from pipeline.runners.kubeflow import compile as kubeflow
+    from pipeline.runners.kubeflow.dry_run import run as rehearsal
 
     if runner == "vertex" and dry_run:
         raise UsageError("--dry-run: executes as Kubeflow would, so not with --runner vertex.")
@@ -588,7 +600,7 @@ def submit(
 
     Example: `denoise submit --endpoint http://localhost:8080 --parameter epochs=3 --wait 3600`.
     """
-    from pipeline import kubeflow
+    from pipeline.runners.kubeflow import compile as kubeflow
 
     result = kubeflow.submit(pipeline, endpoint, _parameters(parameter), experiment, wait, cron)
     if as_json:
@@ -618,8 +630,9 @@ def report(
 
     Example: `denoise report --open`.
     """
-    from components.report import CONTENTS_FILE, REPORT_FILE
-    from pipeline import display, reporting
+    from components.report.result import CONTENTS_FILE, REPORT_FILE
+    from pipeline import display
+    from pipeline.history import reports as reporting
 
     place = Workspace(workspace)
     run, steps = reporting.find(place, run)

@@ -21,7 +21,7 @@ import json
 import pathlib
 from typing import Any
 
-from pipeline.config import Settings
+from components.base.settings import Settings
 
 PIPELINE_NAME = "denoise"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -58,10 +58,10 @@ def code_fingerprint(*sources: str) -> str:
     return digest.hexdigest()[:16]
 
 
-_NOISE = ("components/noise", "components/pixels.py", "components/transform")
-_SERVABLE = ("serving/signatures.py", "components/pixels.py")
-_TRAINING = ("components/training", "components/models", "components/metrics.py")
-_CLASSIFIER = ("components/report/classifier.py",)
+_NOISE = ("components/noise", "components/image/pixels.py", "components/transform")
+_SERVABLE = ("components/export/signatures.py", "components/image/pixels.py")
+_TRAINING = ("components/training", "components/models", "components/image/metrics.py")
+_CLASSIFIER = ("components/classifier",)
 _REPORT = (
     "components/report",
     "components/report/report.html.j2",
@@ -84,14 +84,14 @@ def components(settings: Settings, places: Places) -> list[Any]:
     from tfx.components.trainer.component import Trainer
     from tfx.proto import pusher_pb2, trainer_pb2
 
-    from components.anomaly_gate import AnomalyGate
+    from components.classifier.component import ReferenceClassifier
     from components.csv_ingestion.component import CsvIngestion
+    from components.data_validation.anomaly_gate import AnomalyGate
     from components.evaluation.component import QualityEvaluator
-    from components.push import AtomicPusher
-    from components.pushed_model import PushedModel, WarmStart
-    from components.report.classifier import ReferenceClassifier
+    from components.push.pushed_model import PushedModel, WarmStart
+    from components.push.pusher import AtomicPusher
     from components.report.component import Report
-    from components.serving_check import ServingCheck
+    from components.serving_check.component import ServingCheck
     from components.transform.component import Transform
 
     sections = settings.model_dump(mode="json")
@@ -119,7 +119,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
     transform = Transform(
         examples=ingestion.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="components.transform.preprocessing_fn",
+        preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
         custom_config={
             "image": sections["image"],
             "noise": {name: sections["noise"][name] for name in ("evaluation", "seed")},
@@ -137,7 +137,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
 
         tuner = Tuner(
             examples=transform.outputs["transformed_examples"],
-            tuner_fn="components.tuning.tuner_fn",
+            tuner_fn="components.tuning.entry.tuner_fn",
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
             custom_config={
@@ -155,7 +155,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
         tuners.append(tuner)
     trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
-        run_fn="components.training.run_fn",
+        run_fn="components.training.entry.run_fn",
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
         base_model=starts[0].outputs["model"] if starts else None,
@@ -173,14 +173,14 @@ def components(settings: Settings, places: Places) -> list[Any]:
         image=settings.image,
         noise=settings.noise,
         evaluation=settings.evaluation,
-        code=code_fingerprint("components/evaluation", "components/metrics.py", *_NOISE),
+        code=code_fingerprint("components/evaluation", "components/image/metrics.py", *_NOISE),
     )
     check = ServingCheck(
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
         tolerance=settings.serving.tolerance,
         examples=settings.serving.check_examples,
-        code=code_fingerprint("serving/check.py", *_SERVABLE),
+        code=code_fingerprint("components/serving_check", *_SERVABLE),
     )
     pusher = AtomicPusher(
         model=trainer.outputs["model"],

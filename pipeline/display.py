@@ -14,7 +14,7 @@ from typing import IO
 import rich.console
 import rich.progress
 
-from pipeline.progress import LOGGER
+from components.base.progress import LOGGER
 
 FILE_COLUMNS = 120
 """Width of what is written to a file or pipe, where there is no terminal to ask."""

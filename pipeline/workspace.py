@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterator
-from typing import Any
 
-from pipeline.errors import WorkspaceError
+from components.base.errors import WorkspaceError
 
 SERVABLE = "denoiser"
 
@@ -109,14 +106,3 @@ class Workspace:
         except OSError:
             return True
         return False
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        json.dump(value, file, indent=2, allow_nan=False)
-        file.write("\n")
-    os.replace(file.name, path)

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from components.transform import preprocessing_fn
-from pipeline.config import Settings
+from components.base.settings import Settings
+from components.transform.preprocessing import preprocessing_fn
 from tests import clothing
 
 

@@ -24,11 +24,12 @@ import keras
 import numpy as np
 
 from benchmarks.gpu import data, limits
-from components import metrics, models
+from components import models
+from components.base.errors import DenoiseError
+from components.image import metrics
 from components.noise import fixed_noise, parse
 from components.training import recipe
 from pipeline import config
-from pipeline.errors import DenoiseError
 
 TARGETS = (29.4, 19.4, 23.3)
 """dB, for the noises of the default preset: what one blind model reaches in 10 minutes on two

@@ -7,9 +7,9 @@ import pathlib
 
 import numpy as np
 
+from components.base.errors import DataError
+from components.base.settings import Settings
 from components.csv_ingestion import examples, reader
-from pipeline.config import Settings
-from pipeline.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ def read(folder: pathlib.Path, settings: Settings) -> tuple[Split, Split, Split]
 
 
 def _split(pixels: np.ndarray, keys: np.ndarray, settings: Settings) -> Split:
-    from components.pixels import normalise
+    from components.image.pixels import normalise
 
     return Split(np.array(normalise(pixels, settings.image.shape)), keys)
 

@@ -26,9 +26,9 @@ import rich.table
 
 from benchmarks import measured
 from benchmarks.scale.subject import STEPS
+from components.base.errors import DenoiseError
+from components.base.files import write_json
 from pipeline import dag
-from pipeline.errors import DenoiseError
-from pipeline.workspace import write_json
 
 RESULT_FILE = "scale.json"
 _SUBJECT = "benchmarks.scale.subject"
@@ -143,7 +143,7 @@ def main() -> int:
     try:
         source = arguments.data
         if source is None:
-            from pipeline.data import fashion_mnist
+            from pipeline.fashion_mnist import fashion_mnist
 
             source = fashion_mnist(output.parent)
         with tempfile.TemporaryDirectory(prefix=".scale-", dir=output) as folder:

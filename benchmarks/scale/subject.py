@@ -39,7 +39,7 @@ def step(name: str, data: str, folder: str, beam_args: list[str]) -> dict[str, A
     from tfx.types import standard_artifacts
     from tfx.utils import proto_utils
 
-    from components.schema import make_schema, write_schema
+    from components.data_validation.schema import make_schema, write_schema
     from pipeline import dag
     from pipeline.config import load
 

@@ -27,8 +27,8 @@ import psutil
 
 from benchmarks.serving import h2load, subject
 from benchmarks.serving.run import _BATCHING, _bodies
-from pipeline.errors import DenoiseError
-from serving.signatures import SERVABLE
+from components.base.errors import DenoiseError
+from components.export.signatures import SERVABLE
 
 _SETTLE_SECONDS = 5.0
 

@@ -17,7 +17,7 @@ import tempfile
 
 import numpy as np
 
-from pipeline.errors import UsageError
+from components.base.errors import UsageError
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 

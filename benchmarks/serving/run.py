@@ -22,9 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 from benchmarks.serving import h2load, subject
-from pipeline.errors import DenoiseError
-from serving import messages, signatures
+from components.base.errors import DenoiseError
+from components.export import signatures
 from serving.client.transport import Target, predict_json, predict_message
+from serving.protocol import messages
 
 _BATCH = 64
 _CLIENTS = 64

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import httpx
 import numpy as np
 
-from serving.signatures import SERVABLE, export_servable
+from components.export.signatures import SERVABLE, export_servable
 
 SHAPE = (28, 28, 1)
 _MODEL = "unet"

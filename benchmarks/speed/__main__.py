@@ -24,8 +24,8 @@ import rich.console
 import rich.table
 
 from benchmarks import measured
-from pipeline.errors import DenoiseError
-from pipeline.workspace import write_json
+from components.base.errors import DenoiseError
+from components.base.files import write_json
 
 RESULT_FILE = "speed.json"
 _SUBJECT = "benchmarks.speed.subject"
@@ -309,7 +309,7 @@ def main() -> int:
     try:
         data = arguments.data
         if data is None:
-            from pipeline.data import fashion_mnist
+            from pipeline.fashion_mnist import fashion_mnist
 
             data = fashion_mnist(output.parent)
         with tempfile.TemporaryDirectory(prefix=".speed-", dir=output) as scratch:

@@ -19,7 +19,7 @@ def ours(data: str, folder: str) -> dict[str, Any]:
     from tfx.components.statistics_gen.component import StatisticsGen
 
     from components.csv_ingestion.component import CsvIngestion
-    from components.schema import make_schema, write_schema
+    from components.data_validation.schema import make_schema, write_schema
     from pipeline.config import load
 
     settings = load()
@@ -154,12 +154,9 @@ def evaluation_limit(transformed: str, model: str) -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
-    from components import (
-        metrics,
-        models,  # noqa: F401  (registers the layers)
-    )
     from components.evaluation.measure import METRICS, Measurement
-    from components.training import KERAS_FILE
+    from components.image import metrics
+    from components.training.result import KERAS_FILE
     from pipeline.config import load
 
     settings = load()
@@ -217,8 +214,9 @@ def training(transformed: str, folder: str, epochs: int, repeats: int) -> dict[s
     import keras
 
     from components import models
-    from components.training import LOGS_FOLDER, recipe, trainer
-    from components.training import input as training_input
+    from components.training import images as training_input
+    from components.training import recipe, trainer
+    from components.training.result import LOGS_FOLDER
     from pipeline.config import load
 
     settings = load("default", [f"training.epochs={epochs}"])

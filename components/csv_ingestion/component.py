@@ -10,8 +10,8 @@ from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
 
+from components.base.settings import DataSettings, ImageSettings
 from components.csv_ingestion import executor, ingest
-from pipeline.config import DataSettings, ImageSettings
 
 _SPAN_FOLDER = "span-{SPAN}/"
 

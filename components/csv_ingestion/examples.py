@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.base.errors import DataError
 from components.csv_ingestion import reader
-from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,8 +20,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.base.errors import DataError, RunError
+from components.base.settings import DataSettings, ImageSettings
 from components.csv_ingestion import ingest, reader
-from components.csv_ingestion.summary import (
+from components.csv_ingestion.result import (
     DIRECTORY,
     QUARANTINE_FILE,
     SUMMARY_FILE,
@@ -30,8 +32,6 @@ from components.csv_ingestion.summary import (
     QuarantinedRow,
     read_quarantine,
 )
-from pipeline.config import DataSettings, ImageSettings
-from pipeline.errors import DataError, RunError
 
 _SHOWN = 5
 """Bad rows and bad files an error shows."""

@@ -27,11 +27,11 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from components.base import progress
+from components.base.errors import DataError
+from components.base.in_order import map_in_order
 from components.csv_ingestion import examples, reader
-from components.csv_ingestion.summary import DIRECTORY, FileSummary, QuarantinedRow
-from components.in_order import map_in_order
-from pipeline import progress
-from pipeline.errors import DataError
+from components.csv_ingestion.result import DIRECTORY, FileSummary, QuarantinedRow
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 INPUT_SPLITS = (TRAIN, TEST)

@@ -8,8 +8,8 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import json_utils
 
+from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
 from components.evaluation import executor
-from pipeline.config import EvaluationSettings, ImageSettings, NoiseSettings
 
 
 class QualityEvaluatorSpec(ComponentSpec):

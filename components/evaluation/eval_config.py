@@ -5,8 +5,8 @@ from __future__ import annotations
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.base.settings import EvaluationSettings, Thresholds
 from components.evaluation import metric
-from pipeline.config import EvaluationSettings, Thresholds
 
 CANDIDATE = "candidate"
 BASELINE = "baseline"

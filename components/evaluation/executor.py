@@ -17,10 +17,10 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, json_utils, path_utils
 
+from components.base.progress import report
+from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
 from components.evaluation import eval_config
 from components.evaluation.measure import FIGURES, Measurement, load_denoiser, sums
-from pipeline.config import EvaluationSettings, ImageSettings, NoiseSettings
-from pipeline.progress import report
 
 PER_IMAGE_FILE = "per_image"
 """Prefix of the Parquet files beside TFMA's results: one row per image and noise."""

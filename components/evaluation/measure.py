@@ -46,7 +46,7 @@ class Measurement:
 
     def figures(self, clean: Any, images: Any) -> dict[str, np.ndarray]:
         """METRICS of images against the clean ones, each float32 (N,)."""
-        from components import metrics
+        from components.image import metrics
 
         def compare(clean: Any, images: Any) -> Any:
             return [getattr(metrics, name)(clean, images) for name in METRICS]
@@ -122,7 +122,7 @@ def load_denoiser(saved_model: str) -> Denoise:
     """
     import tensorflow as tf
 
-    from pipeline.errors import ModelError
+    from components.base.errors import ModelError
 
     try:
         loaded = tf.saved_model.load(saved_model)

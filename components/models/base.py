@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from pipeline.errors import UsageError
+from components.base.errors import UsageError
 
 BOTTLENECK = "bottleneck"
 """Name of the layer whose output is an autoencoder's code."""

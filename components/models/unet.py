@@ -8,9 +8,9 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from components.base.errors import UsageError
 from components.models.base import register
 from components.models.padding import pad
-from pipeline.errors import UsageError
 
 _MOST_TOKENS = 4096
 """Beyond 64x64 tokens the mixing weights would outgrow everything else."""

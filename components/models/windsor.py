@@ -9,9 +9,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from components.base.errors import UsageError
 from components.models.base import BOTTLENECK, register
 from components.models.padding import pad
-from pipeline.errors import UsageError
 
 _REPORT = "Tusinean, Walia, Diksha, University of Windsor, COMP 4740 report, 2022"
 _LEAST_SIDE = 26

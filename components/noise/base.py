@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from components.base.errors import UsageError
 from components.noise.draws import Draws, FreshDraws
-from pipeline.errors import UsageError
 
 Severity = float | tuple[float, float]
 """One value for every image, or a range from which each image draws its own."""

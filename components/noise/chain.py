@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 
+from components.base.errors import UsageError
 from components.noise.base import Noise, register
 from components.noise.draws import Draws
-from pipeline.errors import UsageError
 
 
 @register("chain")

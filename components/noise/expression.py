@@ -6,9 +6,9 @@ import ast
 import re
 from typing import Any
 
+from components.base.errors import UsageError
 from components.noise.base import NOISES, Noise
 from components.noise.chain import Chain
-from pipeline.errors import UsageError
 
 _SHORT_FORM = re.compile(r"\b([A-Za-z_]\w*)\s*:\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
 

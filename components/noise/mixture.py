@@ -9,9 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from components.base.errors import UsageError
 from components.noise.base import Noise, number, register
 from components.noise.draws import Draws
-from pipeline.errors import UsageError
 
 
 @register("mixture")

@@ -11,8 +11,8 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.experimental import simple_artifacts
 
+from components.base.settings import Settings
 from components.report import executor
-from pipeline.config import Settings
 
 _NOT_ABOUT_RESULTS = {"beam", "kubeflow"}
 """Where a run computes, not what."""

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from components.csv_ingestion.summary import (
+from components.base.settings import TrainingSettings
+from components.csv_ingestion.result import (
     IngestionSummary,
     QuarantinedRow,
     read_quarantine,
@@ -23,12 +24,11 @@ from components.csv_ingestion.summary import (
 from components.evaluation.measure import METRICS
 from components.tuning.trials import Tuning
 from components.tuning.trials import read as read_tuning
-from pipeline.config import TrainingSettings
 
 ALL = "*"
 """In place of a noise or label: the mean over all of them."""
 EQUAL = 99.0
-"""PSNR in dB from which images are as good as equal; components.metrics ends at 100."""
+"""PSNR in dB from which images are as good as equal; components.image.metrics ends at 100."""
 QUARANTINED_SHOWN = 5
 BINS = 40
 SCHEDULE_POINTS = 101
@@ -256,9 +256,9 @@ def gather(
       The contents, without `classifier`.
     """
     from components.evaluation import result
-    from components.serving_check import CHECK_FILE
-    from components.training import TRAINING_FILE
+    from components.serving_check.result import CHECK_FILE
     from components.training.hyperparameters import lay_over
+    from components.training.result import TRAINING_FILE
 
     run_folder = pathlib.Path(artifacts.model_run)
     training = json.loads((run_folder / TRAINING_FILE).read_text())
@@ -317,7 +317,7 @@ def gather(
 
 
 def _history(run_folder: pathlib.Path) -> list[dict[str, float]]:
-    from components.training import HISTORY_FILE
+    from components.training.result import HISTORY_FILE
 
     rows = np.genfromtxt(run_folder / HISTORY_FILE, delimiter=",", names=True)
     rows = np.atleast_1d(rows)
@@ -502,7 +502,7 @@ def _transformed(folder: str | None) -> SplitStatistics | None:
 def _schema(folder: str) -> list[SchemaFeature]:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    from components.schema import read_schema
+    from components.data_validation.schema import read_schema
 
     (file,) = pathlib.Path(folder).glob("*.pbtxt")
     rows = []
@@ -532,7 +532,7 @@ def _anomalies(artifacts: Artifacts) -> tuple[list[str], list[Drift]]:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-    from components.anomaly_gate import ANOMALIES_FILE, DRIFT_FILE
+    from components.data_validation.anomaly_gate import ANOMALIES_FILE, DRIFT_FILE
 
     found: dict[str, Any] = {}
     for file in sorted(pathlib.Path(artifacts.anomalies).glob(f"Split-*/{ANOMALIES_FILE}")):

@@ -11,8 +11,8 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.report import BEFORE_AFTER_FILE, CONTENTS_FILE, FIGURES_FOLDER, REPORT_FILE
 from components.report.contents import Artifacts, gather
+from components.report.result import BEFORE_AFTER_FILE, CONTENTS_FILE, FIGURES_FOLDER, REPORT_FILE
 
 
 def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, output: str) -> None:
@@ -24,8 +24,8 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
       data_folder: Where the CSVs were.
       output: The folder to write.
     """
+    from components.base.progress import report
     from components.report import page, pictures, plots
-    from pipeline.progress import report
 
     folder = pathlib.Path(output)
     figures_folder = folder / FIGURES_FOLDER

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from components.classifier import result
 from components.report.contents import Artifacts, Classifier, Confusion, Contents, Picture
 
 ERROR_SCALE = 0.5
@@ -50,7 +49,7 @@ class Shown:
         """In one pass: the images with the wanted keys, and a sample (clean, key, label)."""
         import tensorflow as tf
 
-        from components.training import input as training_input
+        from components.base import records
 
         settings = self._contents.settings
         shape = tuple(settings["image"][name] for name in ("height", "width", "channels"))
@@ -61,8 +60,8 @@ class Shown:
         }
         limit = settings["report"]["classifier_images"] if artifacts.classifier else 1
         every = -(-self._contents.row().images // len(self._contents.noises) // limit) or 1
-        records = training_input.records([f"{artifacts.transformed_examples}/Split-test/*"])
-        batches = records.batch(_BATCH).map(
+        examples = records.records([f"{artifacts.transformed_examples}/Split-test/*"])
+        batches = examples.batch(_BATCH).map(
             lambda serialised: tf.io.parse_example(serialised, spec), num_parallel_calls=2
         )
         clean: dict[int, np.ndarray] = {}
@@ -86,11 +85,11 @@ class Shown:
         labels: np.ndarray,
     ) -> Classifier | None:
         """Denoises the pictures and, if there is a classifier, the sample it is shown."""
-        from pipeline.progress import report
+        from components.base.progress import report
 
         pictures = np.stack([self._clean[int(key)] for key in wanted])
         clean, keys = np.concatenate([pictures, sample]), np.concatenate([wanted, sample_keys])
-        predict = load_classifier(folder) if folder else None
+        predict = result.load_classifier(folder) if folder else None
         seen: dict[tuple[str, str], list[np.ndarray]] = {}
         for first in range(0, len(keys) if predict else len(wanted), _BATCH):
             number = len(keys[first : first + _BATCH])
@@ -112,7 +111,7 @@ class Shown:
         predicted = {kind: np.concatenate(parts)[len(wanted) :] for kind, parts in seen.items()}
         classes = len(self._contents.settings["data"]["classes"])
         return Classifier(
-            training=_classifier_figures(folder),
+            training=result.figures(folder),
             images=len(labels),
             confusions=[
                 Confusion(
@@ -197,21 +196,6 @@ class Shown:
         return png(figure)
 
 
-def load_classifier(folder: str) -> Any:
-    """The classifier in a folder: float32 (N, H, W, C) in [0, 1] to labels, int64 (N,)."""
-    import keras
-
-    from components.report.classifier import CLASSIFIER_FILE, predict
-
-    return predict(keras.saving.load_model(pathlib.Path(folder, CLASSIFIER_FILE)))
-
-
-def _classifier_figures(folder: str) -> dict[str, Any]:
-    from components.report.classifier import FIGURES_FILE
-
-    return json.loads(pathlib.Path(folder, FIGURES_FILE).read_text())
-
-
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """How often each label was taken for each: int64 (classes, classes), true by predicted."""
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
@@ -219,7 +203,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 def _pixels(image: np.ndarray) -> np.ndarray:
     """float32 (H, W, 1 or 3) in [0, 1] to uint8 RGBA (H, W, 4)."""
-    from components.pixels import MAX_PIXEL
+    from components.image.pixels import MAX_PIXEL
 
     pixels = np.rint(np.clip(image, 0, 1) * MAX_PIXEL).astype(np.uint8)
     rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
@@ -281,7 +265,6 @@ __all__ = [
     "confusion",
     "data_uri",
     "error_colours",
-    "load_classifier",
     "png",
     "png_uri",
     "side_by_side",

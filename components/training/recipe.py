@@ -15,9 +15,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from components import metrics
+from components.base.settings import TrainingSettings
+from components.image import metrics
 from components.noise import parse
-from pipeline.config import TrainingSettings
 
 LEAST_MSE = 1e-6
 """Added inside log_mse: 60 dB, far above what any of these images is restored to."""

@@ -23,25 +23,23 @@ import numpy as np
 import tensorflow as tf
 
 from components import models
-from components.pixels import MAX_PIXEL, quantise
-from components.training import (
+from components.base import records
+from components.base.errors import ModelError, RunError, UsageError
+from components.base.files import write_json
+from components.base.progress import report
+from components.base.settings import ImageSettings, ModelSettings, NoiseSettings, TrainingSettings
+from components.export import signatures
+from components.image.pixels import MAX_PIXEL, quantise
+from components.training import hyperparameters, recipe, start, workers
+from components.training import images as training_input
+from components.training.result import (
     HISTORY_FILE,
     KERAS_FILE,
     LOGS_FOLDER,
     REFERENCE_FILE,
     TRAINING_FILE,
     WORKERS_FILE,
-    hyperparameters,
-    recipe,
-    start,
-    workers,
 )
-from components.training import input as training_input
-from pipeline.config import ImageSettings, ModelSettings, NoiseSettings, TrainingSettings
-from pipeline.errors import ModelError, RunError, UsageError
-from pipeline.progress import report
-from pipeline.workspace import write_json
-from serving import signatures
 
 
 class _Epochs(keras.callbacks.Callback):
@@ -170,7 +168,7 @@ def train(
         _keep_epochs(history_file, first_epoch)
 
     source = "clean" if settings.noise == "fresh" else "noisy"
-    number = training_input.count(fn_args.train_files)
+    number = records.count(fn_args.train_files)
     batch_size = min(settings.batch_size, number)
     steps, per_execution = recipe.steps_per_epoch(settings, number)
     names = tuple(dict.fromkeys((source, "clean")))
@@ -180,7 +178,7 @@ def train(
     optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam
     callbacks: list[keras.callbacks.Callback] = []
     if worker.number > 1:
-        held_out = training_input.count(fn_args.eval_files)
+        held_out = records.count(fn_args.eval_files)
         if worker.number > min(batch_size, held_out):
             raise UsageError(
                 f"training.strategy=multi_worker: {worker.number} workers are more than there "

@@ -30,9 +30,9 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
-from components.training import WORKERS_FILE
-from pipeline import progress
-from pipeline.errors import RunError, UsageError
+from components.base import progress
+from components.base.errors import RunError, UsageError
+from components.training.result import WORKERS_FILE
 
 _GROUP = 1000
 """Of the collective operations, apart from those that TensorFlow numbers itself."""

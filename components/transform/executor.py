@@ -25,9 +25,9 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, json_utils
 
-from components.in_order import map_in_order
-from pipeline import progress
-from pipeline.errors import DataError
+from components.base import progress
+from components.base.errors import DataError
+from components.base.in_order import map_in_order
 
 STATISTICS_IMAGES = 5_000
 """About how many images, taken evenly over all splits, the statistics of the output are of."""

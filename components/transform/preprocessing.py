@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.config import ImageSettings, NoiseSettings
+from components.base.settings import ImageSettings, NoiseSettings
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     """
     import tensorflow as tf
 
+    from components.image.pixels import normalise
     from components.noise import assigned_noise, parse
-    from components.pixels import normalise
 
     image = ImageSettings.model_validate(custom_config["image"])
     settings = NoiseSettings.model_validate(custom_config["noise"])

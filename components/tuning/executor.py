@@ -12,8 +12,8 @@ from tfx.components.tuner import executor
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, standard_component_specs
 
+from components.base.errors import RunError
 from components.tuning.trials import TRIALS_FILE
-from pipeline.errors import RunError
 
 
 class Executor(base_executor.BaseExecutor):

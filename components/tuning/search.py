@@ -24,13 +24,20 @@ from sklearn.exceptions import ConvergenceWarning
 from tfx.components.tuner.component import TunerFnResult
 
 from components import models
-from components.training import input as training_input
+from components.base import records
+from components.base.errors import RunError, UsageError
+from components.base.progress import report
+from components.base.settings import (
+    ImageSettings,
+    ModelSettings,
+    Search,
+    TrainingSettings,
+    TunerSettings,
+)
+from components.training import images as training_input
 from components.training import recipe
 from components.training.hyperparameters import encode, lay_over, tuned
 from components.tuning.trials import Trial, Tuning
-from pipeline.config import ImageSettings, ModelSettings, Search, TrainingSettings, TunerSettings
-from pipeline.errors import RunError, UsageError
-from pipeline.progress import report
 
 OBJECTIVE = "val_psnr"
 SECONDS = "seconds"
@@ -248,7 +255,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     shape = ImageSettings.model_validate(config["image"]).shape
     seed = config["seed"]
 
-    count = training_input.count(fn_args.train_files)
+    count = records.count(fn_args.train_files)
     every = -(-count // settings.images)
     number = -(-count // every)
     own = TrainingSettings.model_validate(config["training"])

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from serving import messages
 from serving.client import transport
 from serving.client.transport import Shapes, Target, Tls, VersionStatus
-from serving.status import Code
+from serving.protocol import messages
+from serving.protocol.codes import Code
 
 if TYPE_CHECKING:
     import httpx

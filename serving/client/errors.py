@@ -11,7 +11,7 @@ ClientError
 
 from __future__ import annotations
 
-from serving.status import Code
+from serving.protocol.codes import Code
 
 
 class ClientError(Exception):

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from serving import messages
 from serving.client.errors import ClientError, error_class
-from serving.status import Code
+from serving.protocol import messages
+from serving.protocol.codes import Code
 
 # tensorflow.DataType of tensorflow/core/framework/types.proto, and the field values are in.
 _DTYPES: dict[int, tuple[Any, str]] = {

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from components import models  # registers the layers
+from components.export import signatures
+from components.image.pixels import normalise
 from components.models.base import BOTTLENECK
-from components.pixels import normalise
-from components.training import KERAS_FILE
-from serving import signatures
+from components.training.result import KERAS_FILE
 
 
 def assert_every_signature_answers_as_keras(

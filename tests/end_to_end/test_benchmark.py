@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.benchmark.contents import ALL, Benchmark
+from pipeline.benchmark.contents import ALL, Benchmark
 
 
 @pytest.fixture(scope="module")

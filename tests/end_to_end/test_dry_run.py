@@ -47,7 +47,7 @@ def bucket():
 @pytest.fixture(scope="module")
 def compile_and_run(bucket, data):
     """Calls `denoise compile --dry-run` on data in the bucket; gives the JSON and the stderr."""
-    from components import object_store
+    from components.base import object_store
 
     object_store.upload(data, f"{bucket}/data/span-1")
     settings = (*SETTINGS, "training.warm_start=true", "report.classifier=false")
@@ -76,11 +76,12 @@ def compile_and_run(bucket, data):
 def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     bucket, compile_and_run, finished, tmp_path
 ):
-    from components import object_store, pushed_model
-    from components.csv_ingestion.summary import read_summary
+    from components.base import object_store
+    from components.csv_ingestion.result import read_summary
     from components.evaluation import result as evaluation
-    from components.training import TRAINING_FILE
-    from pipeline import dry_run
+    from components.push import versions
+    from components.training.result import TRAINING_FILE
+    from pipeline.runners.kubeflow.dry_run import run as dry_run
 
     first, shown = compile_and_run(tmp_path)
     tasks = {task["name"]: task for task in first["tasks"]}
@@ -94,7 +95,7 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     assert here == there
 
     serving = f"{bucket}/pipelines/serving/denoiser"
-    (version,) = pushed_model.versions(serving)
+    (version,) = versions.versions(serving)
     pushed = tasks["AtomicPusher"]["outputs"]["pushed_model"]["metadata"]
     assert (pushed["pushed"], pushed["pushed_destination"]) == (1, f"{serving}/{version}")
     object_store.download(f"{serving}/{version}", tmp_path / "model")
@@ -109,7 +110,7 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     ran = {task.name for task in second.tasks if task.state == "done"}
     assert ran == {"CsvIngestion-version", "PushedModel-version", "WarmStart-version"}
     assert second.pushed == f"{serving}/{version}"
-    assert pushed_model.versions(serving) == [version]
+    assert versions.versions(serving) == [version]
 
     # A newer span: trained on from the pushed model, compared with it, and pushed.
     clothing.write_csvs(tmp_path / "span-2", train=TRAIN, test=TEST, seed=8)
@@ -126,4 +127,4 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     assert evaluation.metrics(str(tmp_path / "third"), "baseline")
     assert third["PushedModel"].outputs["model"].metadata["pushed_version"] == str(version)
     newer = third["AtomicPusher"].outputs["pushed_model"].metadata["pushed_version"]
-    assert pushed_model.versions(serving) == [version, int(newer)]
+    assert versions.versions(serving) == [version, int(newer)]

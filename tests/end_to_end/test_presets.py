@@ -12,7 +12,8 @@ import pytest
 
 from components import models
 from components.tuning.trials import Tuning
-from pipeline import cli, config, status, summary
+from pipeline import cli, config
+from pipeline.history import status, summary
 from pipeline.workspace import Workspace
 from tests import clothing
 from tests.components.models.test_every_model import CODES

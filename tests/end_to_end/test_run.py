@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from components.evaluation.measure import Measurement, load_denoiser
-from components.pixels import normalise
-from serving import signatures
+from components.export import signatures
+from components.image.pixels import normalise
 from tests import clothing
 from tests.end_to_end.conftest import STEPS, TEST, TRAIN
 from tests.end_to_end.served import assert_every_signature_answers_as_keras

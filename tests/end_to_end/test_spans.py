@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from components.training import KERAS_FILE, start
+from components.training import start
+from components.training.result import KERAS_FILE
 from tests import clothing
 from tests.end_to_end.conftest import TEST, TRAIN, Denoise
 

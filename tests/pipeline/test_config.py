@@ -4,8 +4,9 @@ import pydantic
 import pytest
 import yaml
 
+from components.base.errors import UsageError
+from components.base.settings import DEFAULT_PRESET
 from pipeline import config
-from pipeline.errors import UsageError
 
 
 def _space(field: str) -> str:
@@ -13,7 +14,7 @@ def _space(field: str) -> str:
 
 
 def test_every_preset_loads_and_the_default_is_there():
-    assert config.DEFAULT_PRESET in config.preset_names()
+    assert DEFAULT_PRESET in config.preset_names()
     for name in config.preset_names():
         settings = config.load(name)
         assert settings.preset == name

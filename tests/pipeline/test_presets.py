@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components import models, noise
+from components.base.settings import DEFAULT_PRESET
 from pipeline import config
 
 every_preset = pytest.mark.parametrize("name", config.preset_names())
@@ -33,7 +34,7 @@ def test_a_preset_begins_with_what_to_expect_and_the_command(name):
     text = (config.PRESETS / f"{name}.yaml").read_text()
     head = [line for line in text.splitlines() if line.startswith("#")]
     assert text.startswith("#")
-    if name != config.DEFAULT_PRESET:
+    if name != DEFAULT_PRESET:
         assert any(f"denoise run --preset {name}" in line for line in head)
     if name in models.MODELS:
         assert any("Published:" in line for line in head)

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from pipeline.errors import WorkspaceError
-from pipeline.workspace import Workspace, write_json
+from components.base.errors import WorkspaceError
+from components.base.files import write_json
+from pipeline.workspace import Workspace
 
 
 def test_a_second_lock_is_refused_and_names_the_process(tmp_path):

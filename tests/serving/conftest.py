@@ -100,7 +100,7 @@ def target(request: pytest.FixtureRequest, models: pathlib.Path) -> Iterator[Tar
         with _real_server(models) as real:
             yield real
     else:
-        from serving.server import parse_flags, running_server
+        from serving.server.running import parse_flags, running_server
 
         options = parse_flags(_flags(models), port=0, rest_api_port=0)
         with running_server(options) as addresses:

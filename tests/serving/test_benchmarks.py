@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from benchmarks.serving import endurance, h2load, run, subject
-from pipeline.errors import UsageError
+from components.base.errors import UsageError
+from components.export.signatures import requests
 from serving.client.transport import Target, predict_message
-from serving.signatures import requests
 from tests.serving.saved_models import CHANNELS, HEIGHT, WIDTH
 
 SHAPE = (HEIGHT, WIDTH, CHANNELS)

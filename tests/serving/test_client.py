@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import serving.client
-from serving import AsyncDenoiseClient, DenoiseClient, messages
+from serving import AsyncDenoiseClient, DenoiseClient
 from serving.client import (
     ClientError,
     DeadlineError,
@@ -24,7 +24,8 @@ from serving.client import (
     Tls,
     UnavailableError,
 )
-from serving.status import Code
+from serving.protocol import messages
+from serving.protocol.codes import Code
 from tests.serving.saved_models import CHANNELS, HEIGHT, PIXELS, WIDTH
 
 SHAPE = (HEIGHT, WIDTH, CHANNELS)
@@ -264,7 +265,7 @@ def test_http_statuses_are_the_same_errors():
 
 @pytest.mark.parametrize("scheme", ["grpcs", "https"])
 def test_mutual_tls(models, tmp_path, make, scheme):
-    from serving.server import running_server, server_options
+    from serving.server.running import running_server, server_options
     from tests.serving.certificates import Authority, ssl_config
 
     authority = Authority()

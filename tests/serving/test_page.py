@@ -20,7 +20,7 @@ needs_browser = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def url(models):
-    from serving.server import parse_flags, running_server
+    from serving.server.running import parse_flags, running_server
 
     flags = ["--port=0", "--rest_api_port=0", f"--model_config_file={models}/models.config"]
     options = parse_flags([*flags, "--allow_version_labels_for_unavailable_models"])

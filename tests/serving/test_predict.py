@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import DataError, ModelError, UsageError
-from serving import predict as predicting
-from serving.predict import ServerError, format_rows, open_denoiser, predict, read_csv
+from components.base.errors import DataError, ModelError, UsageError
+from serving.predict import run as predicting
+from serving.predict.run import ServerError, format_rows, open_denoiser, predict, read_csv
 from tests.serving.saved_models import HEIGHT, PIXELS, WIDTH
 
 
@@ -155,7 +155,7 @@ def test_rows_are_read_back_as_they_are_written(tmp_path):
 
 
 def test_beam_writes_shards_in_order(models, target, tmp_path, monkeypatch):
-    from serving import predict_beam
+    from serving.predict import beam as predict_beam
 
     monkeypatch.setattr(predict_beam, "_RANGE_BYTES", 20_000)
     header = ",".join(["label", *(f"pixel{i}" for i in range(PIXELS))]) + "\n"

@@ -15,11 +15,11 @@ import yaml
 from google.protobuf import text_format
 
 import serving
-from serving import messages
-from serving.batching import BatchingParameters
-from serving.metrics import DEFAULT_PATH, Metrics
-from serving.options import parse_flags
-from serving.status import Code
+from serving.calls.batching import BatchingParameters
+from serving.protocol import messages
+from serving.protocol.codes import Code
+from serving.protocol.metrics import DEFAULT_PATH, Metrics
+from serving.server.options import parse_flags
 
 SERVING = pathlib.Path(serving.__file__).parent
 TF_SERVING = SERVING / "tf_serving"

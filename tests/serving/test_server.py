@@ -24,8 +24,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from pipeline.errors import UsageError
-from serving.server import ServerOptions, parse_flags, running_server, server_options
+from components.base.errors import UsageError
+from serving.server.running import ServerOptions, parse_flags, running_server, server_options
 from tests.serving.certificates import Authority, ssl_config
 from tests.serving.saved_models import PIXELS
 
@@ -505,7 +505,7 @@ def test_sigterm_finishes_what_was_begun(models, tmp_path):
 
 def test_a_wrong_start_exits_with_2():
     done = subprocess.run(
-        [sys.executable, "-c", "from serving.server import main; exit(main(['--port=x']))"],
+        [sys.executable, "-c", "from serving.server.running import main; exit(main(['--port=x']))"],
         capture_output=True,
         text=True,
     )

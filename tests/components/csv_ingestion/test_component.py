@@ -11,9 +11,10 @@ from tfx.components.example_gen import driver
 from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local import local_dag_runner
 
-from components.csv_ingestion import component, summary
-from pipeline.config import DataSettings, ImageSettings
-from pipeline.errors import DataError
+from components.base.errors import DataError
+from components.base.settings import DataSettings, ImageSettings
+from components.csv_ingestion import component
+from components.csv_ingestion import result as summary
 from tests import clothing
 
 IMAGE = ImageSettings(height=4, width=3)

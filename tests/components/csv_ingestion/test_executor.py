@@ -18,9 +18,10 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
-from components.csv_ingestion import component, ingest, reader, summary
-from pipeline.config import DataSettings, ImageSettings
-from pipeline.errors import DataError, RunError
+from components.base.errors import DataError, RunError
+from components.base.settings import DataSettings, ImageSettings
+from components.csv_ingestion import component, ingest, reader
+from components.csv_ingestion import result as summary
 from tests import clothing
 
 SHAPE = (4, 3, 1)

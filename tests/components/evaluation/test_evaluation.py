@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components import metrics
+from components.base.errors import ModelError
 from components.evaluation import result
 from components.evaluation.executor import evaluate
 from components.evaluation.measure import FIGURES, load_denoiser
+from components.export import signatures
+from components.image import metrics
 from components.noise import fixed_noise, parse
 from pipeline.config import load
-from pipeline.errors import ModelError
-from serving import signatures
 from tests import clothing, transformed
 
 COUNT = 40

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from components import models
+from components.base.errors import UsageError
 from components.models import MODELS, build, encoder
-from pipeline.errors import UsageError
 from tests import clothing
 
 every_model = pytest.mark.parametrize("name", MODELS)

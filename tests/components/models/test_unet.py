@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
+from components.base.errors import UsageError
 from components.models import build
 from components.models.unet import DepthToSpace
-from pipeline.errors import UsageError
 
 IMAGES = np.random.default_rng(3).uniform(size=(3, 28, 28, 1)).astype(np.float32)
 

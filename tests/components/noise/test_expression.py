@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.base.errors import UsageError
+from components.base.settings import Settings
 from components.noise import NOISES, Noise, parse
 from components.noise.base import number
-from pipeline.config import Settings
-from pipeline.errors import UsageError
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.csv_ingestion.summary import FileSummary, IngestionSummary, QuarantinedRow
+from components.csv_ingestion.result import FileSummary, IngestionSummary, QuarantinedRow
 from components.report import contents
 from pipeline import config
 

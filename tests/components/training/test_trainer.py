@@ -10,18 +10,17 @@ import pytest
 import tensorflow as tf
 
 from components import models
-from components.training import (
+from components.base.errors import ModelError, UsageError
+from components.base.settings import TrainingSettings
+from components.training import recipe, start, trainer
+from components.training.result import (
     HISTORY_FILE,
     KERAS_FILE,
     LOGS_FOLDER,
     REFERENCE_FILE,
     TRAINING_FILE,
-    recipe,
-    start,
-    trainer,
 )
-from pipeline.config import TrainingSettings, load
-from pipeline.errors import ModelError, UsageError
+from pipeline.config import load
 from tests import transformed
 
 SETTINGS = load(

@@ -14,18 +14,11 @@ import keras
 import numpy as np
 import pytest
 
-from components.training import (
-    HISTORY_FILE,
-    KERAS_FILE,
-    TRAINING_FILE,
-    WORKERS_FILE,
-    recipe,
-    trainer,
-    workers,
-)
-from components.training import input as training_input
+from components.base.errors import UsageError
+from components.training import images as training_input
+from components.training import recipe, trainer, workers
+from components.training.result import HISTORY_FILE, KERAS_FILE, TRAINING_FILE, WORKERS_FILE
 from pipeline.config import load
-from pipeline.errors import UsageError
 from tests import transformed
 from tests.ports import free_ports
 

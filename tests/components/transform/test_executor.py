@@ -15,12 +15,13 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.base.errors import DataError
 from components.csv_ingestion import examples
-from components.schema import make_schema, write_schema
-from components.transform import executor, preprocessing_fn
+from components.data_validation.schema import make_schema, write_schema
+from components.transform import executor
 from components.transform.component import Transform
+from components.transform.preprocessing import preprocessing_fn
 from pipeline.config import load
-from pipeline.errors import DataError
 from tests import clothing
 
 SHAPE = (6, 5, 1)
@@ -62,7 +63,10 @@ def ingested(tmp_path_factory):
 
 
 def transformed(
-    ingested, folder: pathlib.Path, function="components.transform.preprocessing_fn", beam=BEAM
+    ingested,
+    folder: pathlib.Path,
+    function="components.transform.preprocessing.preprocessing_fn",
+    beam=BEAM,
 ) -> dict[str, types.Artifact]:
     schema = standard_artifacts.Schema()
     write_schema(make_schema(SETTINGS.image, SETTINGS.data), folder / "schema")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.transform import preprocessing_fn
+from components.transform.preprocessing import preprocessing_fn
 from pipeline.config import load
 from tests import clothing
 

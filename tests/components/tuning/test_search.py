@@ -11,11 +11,12 @@ from typing import Any
 import keras_tuner
 import pytest
 
+from components.base.errors import RunError, UsageError
+from components.base.settings import Search, TunerSettings
 from components.training.hyperparameters import lay_over, tuned
 from components.tuning import executor, search
 from components.tuning.trials import TRIALS_FILE, read
-from pipeline.config import Search, TunerSettings, load
-from pipeline.errors import RunError, UsageError
+from pipeline.config import load
 from tests import transformed
 
 GIVEN = {"training.learning_rate": 0.01, "training.batch_size": 64}
@@ -216,7 +217,7 @@ def _inputs(folder: pathlib.Path) -> tuple[dict, dict, dict]:
     sections = REAL.model_dump(mode="json")
     names = ("image", "noise", "model", "training", "seed", "tuner")
     parameters = {
-        "tuner_fn": "components.tuning.tuner_fn",
+        "tuner_fn": "components.tuning.entry.tuner_fn",
         "train_args": '{"splits": ["train"]}',
         "eval_args": '{"splits": ["validation"]}',
         "custom_config": json.dumps({name: sections[name] for name in names}),

@@ -1,0 +1,376 @@
+"""The one settings object: typed, validated, frozen.
+
+Nothing in the project reads a setting from anywhere else: a step is handed `Settings` and takes
+the sections it needs. pipeline/config.py makes one from a preset and `--set`.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import pathlib
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+DEFAULT_PRESET = "default"
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+def _check_noise(expression: str) -> str:
+    """Refuses what is not even a noise expression; components.noise knows the names."""
+    try:
+        node = ast.parse(expression, mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(
+            f"{expression!r} is not a noise: write name(parameter=value), for example "
+            "salt_pepper(rate=0.1), joined by + to apply one after the other"
+        ) from error
+    if not isinstance(node, (ast.Call, ast.BinOp, ast.Name)):
+        raise ValueError(f"{expression!r} is not a noise: write name(parameter=value)")
+    return expression
+
+
+NoiseExpression = Annotated[str, pydantic.AfterValidator(_check_noise)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ImageSettings(_Section):
+    """Shape of one image. A CSV row holds height * width * channels pixels, in that order."""
+
+    height: int = Field(28, ge=1, le=1024)
+    width: int = Field(28, ge=1, le=1024)
+    channels: Literal[1, 3] = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.height, self.width, self.channels
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixel values in a row."""
+        return self.height * self.width * self.channels
+
+
+class DataSettings(_Section):
+    """What the CSVs hold and how much of them may be bad."""
+
+    classes: tuple[str, ...] = FASHION_MNIST_CLASSES
+    """Names of the labels 0, 1, ...; a row with another label is bad."""
+    validation_fraction: float = Field(1 / 12, gt=0, lt=1)
+    """Share of `train` kept for validation, chosen by a hash of the row."""
+    max_bad_rows: float = Field(0.001, ge=0, le=1)
+    """Share of rows that may be set aside before the run stops."""
+    schema_file: pathlib.Path | None = None
+    """A TFDV schema (.pbtxt) in place of the one made from `image` and `classes`."""
+    max_drift: float = Field(0.1, ge=0, le=1)
+    """Largest Jensen-Shannon divergence of `image`, and L-infinity distance of `label`,
+    between train and test and between this run's train split and the last run's."""
+
+
+class NoiseSettings(_Section):
+    """Which noise is trained on and which is measured. See `denoise noises`."""
+
+    training: NoiseExpression = (
+        "mixture(salt_pepper(rate=0.1), gaussian(sd=0.5), "
+        "gaussian(sd=0.2) + salt_pepper(rate=0.05))"
+    )
+    evaluation: tuple[NoiseExpression, ...] = Field(
+        (
+            "salt_pepper(rate=0.1)",
+            "gaussian(sd=0.5)",
+            "gaussian(sd=0.2) + salt_pepper(rate=0.05)",
+        ),
+        min_length=1,
+    )
+    seed: int = Field(20171, ge=0, lt=2**31)
+    """Seed of the evaluation noise, which is fixed per image."""
+
+
+class ModelSettings(_Section):
+    """Which architecture of `denoise models`, with which arguments."""
+
+    name: str = "unet"
+    arguments: dict[str, Any] = {}
+
+
+class TrainingSettings(_Section):
+    """How the model is trained."""
+
+    epochs: int = Field(8, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(6e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_fraction: float = Field(0.03, ge=0, lt=1)
+    clip_norm: float | None = Field(1.0, gt=0)
+    loss: Literal["log_mse", "mse", "mae", "binary_crossentropy"] = "log_mse"
+    noise: Literal["fresh", "fixed"] = "fresh"
+    """`fresh`: drawn for every batch on the device; `fixed`: what Transform made."""
+    early_stopping_patience: int | None = Field(None, ge=1)
+    """Epochs without a better validation loss before training stops; None: never."""
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    """`auto`: mixed_bfloat16 on a GPU and on CPUs with avx512_bf16 or amx_bf16."""
+    jit_compile: Annotated[
+        Literal["auto", "on", "off"],
+        # What YAML makes of a bare on and off.
+        pydantic.BeforeValidator(lambda value: {True: "on", False: "off"}.get(value, value)),
+    ] = "auto"
+    """XLA. `auto`: on with a GPU, but not with several machines; it is 2 to 3 times slower on a
+    CPU."""
+    strategy: Literal["auto", "default", "mirrored", "multi_worker"] = "auto"
+    """`auto`: mirrored, all GPUs of this machine, with two or more of them. `multi_worker`: with
+    the machines that TF_CONFIG in the environment names."""
+    steps_per_execution: int = Field(16, ge=1)
+    cache: Literal["auto", "device", "memory", "disk"] = "auto"
+    """Where decoded training images live. `auto`: in memory while they fit in a quarter of it;
+    on the GPU itself, where there is one, while they fit in 2 GiB."""
+    warm_start: bool = False
+    """Start from the weights of the pushed model, for retraining on newer data."""
+
+    @pydantic.model_validator(mode="after")
+    def _workers_step_together(self) -> TrainingSettings:
+        if self.strategy == "multi_worker":
+            # Its loss scaling leaves out a step when a worker's own gradients overflow.
+            if self.precision == "mixed_float16":
+                raise ValueError("strategy multi_worker needs another precision: mixed_bfloat16")
+            if self.jit_compile == "on":
+                raise ValueError("strategy multi_worker needs jit_compile off")
+        return self
+
+
+class Search(_Section):
+    """The values of one setting that the Tuner tries: a list of choices, or a range."""
+
+    choices: tuple[Any, ...] | None = Field(None, min_length=1)
+    min: int | float | None = None
+    max: int | float | None = None
+    """Inclusive. With two integers only integers are tried."""
+    sampling: Literal["linear", "log"] = "linear"
+
+    @pydantic.model_validator(mode="after")
+    def _choices_or_range(self) -> Search:
+        bounds = (self.min is not None, self.max is not None)
+        if bounds != (self.choices is None,) * 2:
+            raise ValueError("give either choices, or min and max")
+        if self.min is not None and self.max is not None:
+            if self.min >= self.max:
+                raise ValueError(f"min must be less than max, was {self.min} to {self.max}")
+            if self.sampling == "log" and self.min <= 0:
+                raise ValueError(f"log sampling needs a min above 0, was {self.min}")
+        return self
+
+    @property
+    def probes(self) -> tuple[Any, ...]:
+        """Every choice; or the bounds and, of real numbers, one that is no integer."""
+        if self.choices is not None:
+            return self.choices
+        assert self.min is not None
+        assert self.max is not None
+        if isinstance(self.min, int) and isinstance(self.max, int):
+            return self.min, self.max
+        between = self.min + (self.max - self.min) / math.pi
+        return self.min, between, self.max
+
+
+class TunerSettings(_Section):
+    """A search for better settings before training. See `--set tuner.enabled=true`."""
+
+    enabled: bool = False
+    algorithm: Literal["random", "bayesian", "hyperband"] = "bayesian"
+    """`hyperband` stops the worse trials early; how many it makes follows from `epochs`."""
+    trials: int = Field(12, ge=1)
+    """Not for hyperband. The first one has the settings as they are, if the space holds them."""
+    epochs: int = Field(2, ge=1)
+    """Of one trial, with a learning rate schedule of its own; at most, with hyperband."""
+    images: int = Field(20_000, ge=1)
+    """Training images a trial sees; of more, every n-th."""
+    seed: int = Field(1, ge=1, lt=2**31)
+    """Of what is tried. Weights, batches and noise have the seed of the run in every trial."""
+    search_space: dict[str, Search] = Field(
+        {
+            "training.learning_rate": Search(min=1e-3, max=2e-2, sampling="log"),
+            "training.batch_size": Search(choices=(32, 64, 128)),
+        },
+        min_length=1,
+    )
+    """By field: `training.…` or `model.arguments.…`."""
+
+
+_WHERE = "it says how to compute, not what"
+_NOT_SEARCHED = {
+    "epochs": "how long a trial trains is tuner.epochs",
+    "early_stopping_patience": "a trial is not stopped early",
+    "warm_start": "a trial starts from new weights",
+    "precision": _WHERE,
+    "jit_compile": _WHERE,
+    "strategy": _WHERE,
+    "steps_per_execution": _WHERE,
+    "cache": _WHERE,
+}
+"""Fields of `training` that would make trials incomparable, or no difference."""
+
+
+class Thresholds(_Section):
+    """Bounds one noise's mean metrics must keep. None: not checked."""
+
+    psnr: float | None = None
+    """Least mean per-image PSNR, in dB."""
+    ssim: float | None = None
+    """Least mean SSIM."""
+    mse: float | None = None
+    """Largest mean squared error, for pixels in [0, 1]."""
+    mae: float | None = None
+    """Largest mean absolute error, for pixels in [0, 1]."""
+
+
+class EvaluationSettings(_Section):
+    """What a model must reach to be blessed."""
+
+    thresholds: dict[NoiseExpression | Literal["*"], Thresholds] = {}
+    """By the noise's expression in noise.evaluation; `*` holds for their mean."""
+    min_gain: float = Field(0.0)
+    """Least gain in mean PSNR over the noisy input, in dB, for every noise."""
+    max_regression: float = Field(0.2, ge=0)
+    """Largest loss of overall mean PSNR against the last blessed model, in dB."""
+    batch_size: int = Field(256, ge=1)
+
+
+class ServingSettings(_Section):
+    """The servable and the check before it is pushed."""
+
+    check_examples: int = Field(64, ge=1)
+    tolerance: float = Field(1e-5, gt=0)
+    """Largest difference of an output in [0, 1] from the trainer's."""
+    keep_versions: int | None = Field(None, ge=1)
+    """Versions kept in the serving folder; None: all."""
+
+
+class ReportSettings(_Section):
+    """What the report of a run shows beyond what the other steps wrote."""
+
+    classifier: bool = True
+    """Train a small classifier on clean images, to see whether denoised ones are recognised."""
+    classifier_epochs: int = Field(3, ge=1)
+    classifier_images: int = Field(5_000, ge=1)
+    """Test images it is shown of each noise; of more, every n-th."""
+
+
+class BeamSettings(_Section):
+    """The Beam runner of every Beam step (docs/scaling.md)."""
+
+    runner: str = "FnApiRunner"
+    args: tuple[str, ...] = ()
+
+    @property
+    def pipeline_args(self) -> list[str]:
+        """The flags Beam parses its PipelineOptions from."""
+        return [f"--runner={self.runner}", *self.args]
+
+
+class Resources(_Section):
+    """What one step's pod asks for and may use. None: what the cluster gives by default."""
+
+    cpu: float | None = Field(None, gt=0)
+    """Cores."""
+    memory_gb: float | None = Field(None, gt=0)
+    """10^9 bytes."""
+    gpus: int = Field(0, ge=0)
+    image: str | None = None
+    """Container image in place of `compile --image`: one with CUDA for a step with GPUs."""
+
+
+_STEPS = {
+    "*": Resources(cpu=1, memory_gb=4),
+    "Transform": Resources(cpu=2, memory_gb=8),
+    "Trainer": Resources(cpu=4, memory_gb=16),
+    "Tuner": Resources(cpu=4, memory_gb=16),
+    "QualityEvaluator": Resources(cpu=2, memory_gb=8),
+}
+
+
+class KubeflowSettings(_Section):
+    """Pods on Kubernetes (docs/kubeflow.md)."""
+
+    gpu: str = "nvidia.com/gpu"
+    """Kubernetes' name of the accelerator: it becomes the pod's resource limit verbatim."""
+    steps: dict[str, Resources] = {}
+    """By the step's name, `*` for all; what is not given here keeps its default."""
+
+    def resources(self, step: str) -> Resources:
+        """What a step's pod asks for."""
+        values: dict[str, Any] = {}
+        for layer in (_STEPS, self.steps):
+            for name in ("*", step):
+                if name in layer:
+                    values |= layer[name].model_dump(exclude_unset=True)
+        return Resources(**values)
+
+
+class Settings(_Section):
+    """Everything that decides what a run computes."""
+
+    preset: str = DEFAULT_PRESET
+    description: str = ""
+    seed: int = Field(1, ge=0, lt=2**31)
+    image: ImageSettings = ImageSettings()
+    data: DataSettings = DataSettings()
+    noise: NoiseSettings = NoiseSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    tuner: TunerSettings = TunerSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    serving: ServingSettings = ServingSettings()
+    report: ReportSettings = ReportSettings()
+    beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
+
+    @pydantic.model_validator(mode="after")
+    def _thresholds_are_measured(self) -> Settings:
+        unknown = set(self.evaluation.thresholds) - {*self.noise.evaluation, "*"}
+        if unknown:
+            raise ValueError(
+                f"evaluation.thresholds names {sorted(unknown)}, which noise.evaluation does not "
+                f"measure; it has {list(self.noise.evaluation)}"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _search_space_is_of_settings(self) -> Settings:
+        given = self.training.model_dump()
+        for field, search in self.tuner.search_space.items():
+            section, _, name = field.rpartition(".")
+            if section == "model.arguments" and name.isidentifier():
+                continue  # components.models knows the arguments.
+            if section != "training" or name not in TrainingSettings.model_fields:
+                raise ValueError(
+                    f"tuner.search_space names {field!r}, which is no field of training nor of "
+                    "model.arguments"
+                )
+            if name in _NOT_SEARCHED:
+                raise ValueError(f"tuner.search_space names {field!r}, but {_NOT_SEARCHED[name]}")
+            for value in search.probes:
+                try:
+                    TrainingSettings.model_validate({**given, name: value})
+                except pydantic.ValidationError as error:
+                    raise ValueError(
+                        f"tuner.search_space: {field} cannot be {value!r}: "
+                        f"{error.errors()[0]['msg']}"
+                    ) from error
+        return self

@@ -1,0 +1,26 @@
+"""What the classifier step leaves, and its readers."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+CLASSIFIER_FILE = "classifier.keras"
+"""In the model: takes float32 (N, H, W, C) in [0, 1], gives logits (N, classes)."""
+FIGURES_FILE = "classifier.json"
+"""In the model: images trained on, parameters, seconds, accuracy on the validation split."""
+
+
+def load_classifier(folder: str) -> Any:
+    """The classifier in a folder: float32 (N, H, W, C) in [0, 1] to labels, int64 (N,)."""
+    import keras
+
+    from components.classifier.classifier import predict
+
+    return predict(keras.saving.load_model(pathlib.Path(folder, CLASSIFIER_FILE)))
+
+
+def figures(folder: str) -> dict[str, Any]:
+    """What FIGURES_FILE of a folder holds."""
+    return json.loads(pathlib.Path(folder, FIGURES_FILE).read_text())

@@ -1,0 +1,59 @@
+"""The layout of a data folder.
+
+It holds `train/*.csv[.gz]` and `test/*.csv[.gz]`, or such folders as spans:
+`span-1/train/*.csv`, `span-1/test/*.csv`, `span-2/...`, of which the pipeline takes the latest.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Iterator
+
+from components.base.errors import DataError
+
+_SPLITS = ("train", "test")
+_SPAN = re.compile(r"span-(\d+)")
+
+
+def check_folder(path: pathlib.Path | str) -> None:
+    """Looks whether a local folder is a data folder, without reading its files.
+
+    Raises:
+      DataError: says what is missing.
+    """
+    folder = pathlib.Path(path)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. A data folder holds {_LAYOUT}.")
+    folder = latest_span(folder)
+    for split in _SPLITS:
+        if not any(_csvs(folder, split)):
+            raise DataError(
+                f"{folder} has no {split}/*.csv or {split}/*.csv.gz. A data folder holds {_LAYOUT}."
+            )
+
+
+_LAYOUT = "train/*.csv[.gz] and test/*.csv[.gz], or span-N folders that do"
+
+
+def has_spans(path: pathlib.Path | str) -> bool:
+    """Whether a data folder holds `span-N` folders rather than `train` and `test`."""
+    folder = pathlib.Path(path)
+    return not any((folder / split).is_dir() for split in _SPLITS) and bool(_spans(folder))
+
+
+def latest_span(path: pathlib.Path | str) -> pathlib.Path:
+    """The `span-N` folder with the highest N, or the data folder itself without spans."""
+    folder = pathlib.Path(path)
+    spans = _spans(folder)
+    return spans[max(spans)] if has_spans(folder) else folder
+
+
+def _spans(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    matches = ((_SPAN.fullmatch(child.name), child) for child in sorted(folder.iterdir()))
+    return {int(match[1]): child for match, child in matches if match and child.is_dir()}
+
+
+def _csvs(folder: pathlib.Path, split: str) -> Iterator[pathlib.Path]:
+    yield from (folder / split).glob("*.csv")
+    yield from (folder / split).glob("*.csv.gz")

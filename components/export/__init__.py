@@ -1,0 +1,1 @@
+"""Export: the model becomes a SavedModel with the signatures of a servable."""

@@ -1,0 +1,166 @@
+"""Transformed Examples to batches.
+
+Images are decoded once. While they fit, they stay in memory as one array and an
+epoch is a stateless permutation of their indices, so a run that is killed and
+resumed sees the very batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from components.base.progress import report
+from components.base.records import records
+from components.base.settings import TrainingSettings
+
+READ_BATCH = 512
+SHUFFLE_BUFFER = 16_384
+MEMORY_SHARE = 4
+"""`training.cache: auto` keeps images in memory up to one part in this many of what is free."""
+DEVICE_BYTES = 2 << 30
+"""`training.cache: auto` keeps up to so many bytes of images on a GPU, where there is one."""
+
+
+def parsed(
+    files: Sequence[str],
+    shape: tuple[int, int, int],
+    features: Sequence[str],
+    batch_size: int,
+    every: int = 1,
+    first: int = 0,
+) -> tf.data.Dataset:
+    """Batches of the named image features, each float32 (N, H, W, C) in [0, 1].
+
+    Args:
+      files: Paths or glob patterns.
+      shape: (H, W, C).
+      features: Their names.
+      batch_size: Images a batch.
+      every: Only every n-th Example is read,
+      first: beginning with this one.
+    """
+    spec = {name: tf.io.FixedLenFeature(shape, tf.float32) for name in features}
+
+    def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        example = tf.io.parse_example(serialised, spec)
+        return tuple(example[name] for name in features)
+
+    examples = records(files).shard(every, first)
+    return examples.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def load(
+    files: Sequence[str], shape: tuple[int, int, int], features: Sequence[str], every: int = 1
+) -> tuple[np.ndarray, ...]:
+    """All images of the named features in memory, each float32 (N, H, W, C) in [0, 1].
+
+    With `every`, only every n-th.
+    """
+    batches = []
+    number = 0
+    dataset = parsed(files, shape, features, READ_BATCH, every)
+    for batch in dataset.prefetch(2).as_numpy_iterator():
+        batches.append(batch)
+        number += len(batch[0])
+        report("read images", number, None)
+    return tuple(np.concatenate(images) for images in zip(*batches, strict=True))
+
+
+def place(settings: TrainingSettings, images: int, shape: tuple[int, int, int], gpus: int) -> str:
+    """Where `training.cache` puts that many images: `device`, `memory` or `disk`."""
+    if settings.cache != "auto":
+        return settings.cache
+    copies = 1 if settings.noise == "fresh" else 2
+    needed = images * copies * int(np.prod(shape)) * np.dtype(np.float32).itemsize
+    if needed > psutil.virtual_memory().available // MEMORY_SHARE:
+        return "disk"
+    return "device" if gpus == 1 and needed <= DEVICE_BYTES else "memory"
+
+
+def shuffled(
+    arrays: tuple[np.ndarray, np.ndarray],
+    batch_size: int,
+    steps: int,
+    seed: int,
+    first_epoch: int,
+    part: range | None = None,
+) -> tf.data.Dataset:
+    """Endless (input, target) batches, every epoch another permutation.
+
+    Args:
+      arrays: Inputs and targets, (N, H, W, C) each.
+      batch_size: Images a batch.
+      steps: Batches an epoch; what is left of a permutation is left out.
+      seed: Of the permutations.
+      first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
+      part: Only these positions of each batch.
+    """
+    # One constant each: the same array given twice is held once.
+    constants = {id(array): tf.constant(array) for array in arrays}
+    inputs, targets = (constants[id(array)] for array in arrays)
+
+    def batch(indices: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        noisy = tf.gather(inputs, indices)
+        return noisy, noisy if inputs is targets else tf.gather(targets, indices)
+
+    indices = shuffled_indices(len(arrays[0]), batch_size, steps, seed, first_epoch, part)
+    return indices.map(batch, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+
+
+def shuffled_indices(
+    number: int,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    first_epoch: int,
+    part: range | None = None,
+) -> tf.data.Dataset:
+    """Endless batches of indices, int32 (N,), every epoch another permutation, given twice:
+    as input and as target. Arguments as for `shuffled`."""
+
+    own = part or range(batch_size)
+
+    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        epoch, position = step // steps, (step % steps) * batch_size
+        shuffle_seed = tf.stack([np.int64(seed), epoch])
+        indices = tf.random.experimental.index_shuffle(
+            position + tf.range(own.start, own.stop, dtype=tf.int64),
+            shuffle_seed,
+            np.int64(number - 1),
+        )
+        indices = tf.cast(indices, tf.int32)
+        return indices, indices
+
+    first_step = np.int64(first_epoch) * steps
+    return (
+        tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+        .map(batch, num_parallel_calls=2)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def streamed(
+    files: Sequence[str],
+    shape: tuple[int, int, int],
+    features: tuple[str, str],
+    batch_size: int,
+    seed: int,
+    every: int = 1,
+    first: int = 0,
+) -> tf.data.Dataset:
+    """Endless (input, target) batches read from the files, for data that does not fit."""
+    names = sorted(set(features))
+    dataset = parsed(files, shape, names, READ_BATCH, every, first).unbatch()
+    dataset = dataset.shuffle(SHUFFLE_BUFFER, seed=seed).repeat()
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+
+    def pair(*images: Any) -> tuple[Any, Any]:
+        by_name = dict(zip(names, images, strict=True))
+        return by_name[features[0]], by_name[features[1]]
+
+    return dataset.map(pair).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,100 @@
+"""The models that were trained in a workspace, each with what it was trained for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Sequence
+
+from components.base.settings import ImageSettings, TrainingSettings
+from pipeline.benchmark.contents import Method
+from pipeline.history import status
+from pipeline.workspace import Workspace
+
+_SERVED = "Format-Serving"
+_HOW_FAST = {"cache", "jit_compile", "steps_per_execution", "strategy"}
+"""Training settings that decide how fast a model is trained, not which."""
+
+
+def fingerprint(saved_model: pathlib.Path) -> str:
+    """Of a SavedModel's graph and weights."""
+    digest = hashlib.sha256()
+    for file in sorted([saved_model / "saved_model.pb", *saved_model.glob("variables/*")]):
+        digest.update(file.relative_to(saved_model).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def trained_models(
+    workspace: Workspace, image: ImageSettings, noises: Sequence[str]
+) -> list[Method]:
+    """The newest of each: architecture, training noise, training settings and data.
+
+    Args:
+      workspace: Where they were trained.
+      image: Models of other images are left out.
+      noises: Expressions; a model trained on one of them alone is a specialist for it.
+    """
+    from components.noise import parse
+    from components.training.result import TRAINING_FILE
+
+    if not workspace.metadata.exists():
+        return []
+    by_expression = {str(parse(noise)): noise for noise in noises}
+    newest: dict[str, Method] = {}
+    for model in status.history(workspace).models:
+        saved_model = pathlib.Path(model.uri) / _SERVED
+        settings = model.settings
+        if settings.get("image") != image.model_dump() or not saved_model.is_dir():
+            continue
+        trained_on = str(parse(settings["noise"]["training"]))
+        training = {}
+        file = pathlib.Path(model.model_run) / TRAINING_FILE
+        if file.is_file():
+            training = json.loads(file.read_text())
+        how = TrainingSettings.model_construct(**settings["training"]).model_dump(exclude=_HOW_FAST)
+        matters = (settings["model"], trained_on, how, model.data)
+        newest[json.dumps(matters, sort_keys=True)] = Method(
+            name=f"model-{model.id}",
+            title=settings["model"]["name"],
+            kind="model",
+            trained_on=trained_on,
+            specialist_for=by_expression.get(trained_on),
+            preset=model.preset,
+            epochs=training.get("epochs"),
+            training_seconds=training.get("seconds"),
+            training_cpu_seconds=training.get("cpu_seconds"),
+            resumed_from_epoch=training.get("resumed_from_epoch", 0),
+            training_precision=training.get("precision"),
+            parameters=training.get("parameters"),
+            trained=model.trained,
+            settings=settings,
+            saved_model=str(saved_model),
+            data=model.data,
+        )
+    return titled(list(newest.values()))
+
+
+def titled(methods: list[Method]) -> list[Method]:
+    """Gives models of the same architecture titles that tell them apart.
+
+    The architecture; what it was trained on; the epochs; the id: only as much as it takes.
+    """
+    for add in (
+        lambda method: f", {_short(method.trained_on or '')}",
+        lambda method: f", {method.epochs} epochs",
+        lambda method: f", {method.name}",
+    ):
+        titles = [method.title for method in methods]
+        methods = [
+            method.model_copy(update={"title": method.title + add(method)})
+            if titles.count(method.title) > 1
+            else method
+            for method in methods
+        ]
+    return methods
+
+
+def _short(noise: str) -> str:
+    return "blind" if noise.startswith("mixture(") else noise

@@ -1,0 +1,140 @@
+"""Reports in the workspace: `reports/<run>/report.html`, and the picture of the newest one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+
+from components.base.errors import WorkspaceError
+from components.report.page import RunStep, with_run
+from components.report.result import BEFORE_AFTER_FILE, FIGURES_FOLDER, REPORT_FILE
+from pipeline.history.lineage import DONE, Lineage, Step
+from pipeline.workspace import Workspace
+
+
+def publish(report: str, workspace: Workspace, run: str, steps: Sequence[RunStep]) -> pathlib.Path:
+    """Copies a report into the workspace, with the run's id and the times of its steps.
+
+    Args:
+      report: The folder the Report step wrote.
+      workspace: Where to.
+      run: The run's id.
+      steps: In order.
+
+    Returns:
+      The HTML file.
+    """
+    folder = workspace.reports / run
+    workspace.reports.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=workspace.reports, prefix=".") as scratch:
+        complete = pathlib.Path(scratch) / run
+        shutil.copytree(report, complete)
+        page = complete / REPORT_FILE
+        page.write_text(with_run(page.read_text(), run, steps))
+        if folder.exists():
+            folder.rename(pathlib.Path(scratch) / "before")
+        complete.rename(folder)
+    picture = workspace.reports / BEFORE_AFTER_FILE
+    partial = picture.with_suffix(".partial")
+    shutil.copy(folder / FIGURES_FOLDER / BEFORE_AFTER_FILE, partial)
+    os.replace(partial, picture)
+    return folder / REPORT_FILE
+
+
+def find(workspace: Workspace, run: str | None) -> tuple[str, list[Step]]:
+    """A run and its steps.
+
+    Args:
+      workspace: Where it ran.
+      run: Its id; None: the newest that reached its report.
+
+    Raises:
+      WorkspaceError: there is no such run, or it ended before its report.
+    """
+    if not workspace.metadata.exists():
+        raise WorkspaceError(
+            f"--workspace {workspace.root}: nothing has run here yet. Call `denoise run`."
+        )
+    runs: dict[str, list[Step]] = {}
+    for step in Lineage(workspace).steps():
+        runs.setdefault(step.run, []).append(step)
+    with_report = [
+        name for name, steps in runs.items() if any(step.component == "Report" for step in steps)
+    ]
+    if run is None:
+        if not with_report:
+            raise WorkspaceError(
+                f"--workspace {workspace.root}: no run got as far as its report. "
+                "Call `denoise run`; it goes on where the last one stopped."
+            )
+        run = with_report[-1]
+    if run not in runs:
+        raise WorkspaceError(
+            f"--run {run}: there is no such run. Runs with a report: "
+            f"{', '.join(with_report) or 'none'} (`denoise status` shows all)."
+        )
+    if run not in with_report:
+        raise WorkspaceError(
+            f"--run {run}: it ended before its report. Runs with a report: "
+            f"{', '.join(with_report) or 'none'}."
+        )
+    return run, runs[run]
+
+
+def remake(workspace: Workspace, run: str, steps: Sequence[Step]) -> pathlib.Path:
+    """Makes the report of a run anew from what its steps wrote.
+
+    Args:
+      workspace: Where it ran.
+      run: Its id.
+      steps: Its steps, the Report step among them.
+
+    Returns:
+      The HTML file.
+
+    Raises:
+      WorkspaceError: what a step wrote is gone.
+    """
+    from components.report import executor
+    from components.report.contents import Artifacts
+
+    by_name = {step.component: step for step in steps if step.state in DONE}
+
+    def uri(step: str, output: str) -> str:
+        found = by_name[step].output(output) if step in by_name else None
+        if found is None or not pathlib.Path(found.uri).exists():
+            raise WorkspaceError(f"--run {run}: what {step} wrote as {output!r} is gone.")
+        return found.uri
+
+    pushed = by_name["AtomicPusher"].output("pushed_model")
+    artifacts = Artifacts(
+        examples=uri("CsvIngestion", "examples"),
+        transformed_examples=uri("Transform", "transformed_examples"),
+        statistics=uri("StatisticsGen", "statistics"),
+        schema=uri("ImportSchemaGen", "schema"),
+        anomalies=uri("ExampleValidator", "anomalies"),
+        drift=uri("AnomalyGate", "drift"),
+        model=uri("Trainer", "model"),
+        model_run=uri("Trainer", "model_run"),
+        evaluation=uri("QualityEvaluator", "evaluation"),
+        infra_blessing=uri("ServingCheck", "blessing"),
+        pushed_version=pushed.properties.get("pushed_version") if pushed else None,
+        transformed_statistics=(
+            uri("Transform", "post_transform_stats")
+            if "post_transform_stats" in by_name["Transform"].outputs
+            else None
+        ),
+        classifier=(
+            uri("ReferenceClassifier", "model") if "ReferenceClassifier" in by_name else None
+        ),
+    )
+    parameters = next(step for step in steps if step.component == "Report").parameters
+    with tempfile.TemporaryDirectory() as scratch:
+        sections = json.loads(parameters["sections"])
+        executor.make(artifacts, sections, parameters["data_folder"], scratch)
+        times = [RunStep(step.component, step.state, step.ended - step.started) for step in steps]
+        return publish(scratch, workspace, run, times)

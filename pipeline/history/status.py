@@ -1,0 +1,209 @@
+"""`denoise status`: runs, models, blessings and pushes, from ML Metadata."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+from typing import Any
+
+import pydantic
+import rich.box
+import rich.console
+import rich.table
+
+from components.base.errors import WorkspaceError
+from pipeline.history.lineage import DONE, Lineage, Step, settings_of
+from pipeline.workspace import Workspace
+
+
+class RunStatus(pydantic.BaseModel):
+    """One run of the pipeline."""
+
+    run: str
+    started: str
+    state: str
+    """running; interrupted; failed; done."""
+    steps: dict[str, str]
+    """State of each step, by name."""
+
+
+class ModelStatus(pydantic.BaseModel):
+    """One trained model and what made it."""
+
+    id: int
+    run: str
+    trained: str
+    uri: str
+    model_run: str
+    """What the Trainer wrote beside the model: history, times."""
+    preset: str | None
+    """As the run's report names it; None: no run with this model got as far."""
+    settings: dict[str, Any]
+    code: str
+    """Fingerprint of the sources that made it."""
+    data: str
+    """The data folder."""
+    data_fingerprint: str
+    """Of its files, as TFX computes it: names, sizes, times, checksums."""
+    blessed: bool | None
+    servable: bool | None
+    pushed_version: str | None
+    served: bool
+    """Whether that version is still in the serving folder."""
+
+
+class History(pydantic.BaseModel):
+    """Everything ML Metadata knows, oldest first."""
+
+    runs: list[RunStatus]
+    models: list[ModelStatus]
+
+
+def _time(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
+
+
+def _run(run: str, steps: list[Step], in_use: bool, latest: bool) -> RunStatus:
+    states = {step.component: step.state for step in steps}
+    open_ = any(state in ("new", "running") for state in states.values())
+    if open_:
+        state = "running" if in_use and latest else "interrupted"
+    elif "failed" in states.values():
+        state = "failed"
+    elif "Report" in states:
+        state = "done"
+    else:
+        state = "running" if in_use and latest else "interrupted"
+    return RunStatus(run=run, started=_time(steps[0].started), state=state, steps=states)
+
+
+def _trained_with(sections: dict[str, Any], model_run: str | None) -> dict[str, Any]:
+    """The settings a Trainer was given, with what the Tuner found laid over them."""
+    from components.training.hyperparameters import lay_over
+    from components.training.result import TRAINING_FILE
+
+    given = {name: value for name, value in sections.items() if name != "code"}
+    file = pathlib.Path(model_run or "", TRAINING_FILE)
+    tuned = json.loads(file.read_text()).get("tuned", {}) if model_run and file.exists() else {}
+    return lay_over(given, tuned)
+
+
+def history(workspace: Workspace) -> History:
+    """Reads the history of a workspace.
+
+    Raises:
+      WorkspaceError: nothing has run there.
+    """
+    if not workspace.metadata.exists():
+        raise WorkspaceError(
+            f"--workspace {workspace.root}: nothing has run here yet. Call `denoise run`."
+        )
+    steps = Lineage(workspace).steps()
+    by_run: dict[str, list[Step]] = {}
+    for step in steps:
+        by_run.setdefault(step.run, []).append(step)
+    in_use = workspace.in_use
+    runs = [
+        _run(run, of_run, in_use, latest=run == list(by_run)[-1]) for run, of_run in by_run.items()
+    ]
+
+    made_by = {
+        output.id: step
+        for step in steps
+        if step.state == "done"
+        for outputs in step.outputs.values()
+        for output in outputs
+    }
+
+    def source(step: Step, component: str) -> Step | None:
+        """The step of a component that this one's inputs go back to."""
+        for ids in step.inputs.values():
+            for id_ in ids:
+                maker = made_by.get(id_)
+                if maker is None or maker.id == step.id:
+                    continue
+                found = maker if maker.component == component else source(maker, component)
+                if found:
+                    return found
+        return None
+
+    models = []
+    for step in steps:
+        model = step.output("model")
+        if step.component != "Trainer" or step.state != "done" or model is None:
+            continue
+
+        def verdict(component: str, name: str, trained: int = model.id) -> Any:
+            for other in reversed(steps):
+                inputs = other.inputs.get("model", [])
+                if other.component == component and trained in inputs and other.state in DONE:
+                    return other.output(name)
+            return None
+
+        def preset(trained: int = model.id) -> str | None:
+            for other in reversed(steps):
+                if other.component == "Report" and trained in other.inputs.get("model", []):
+                    return json.loads(other.parameters["sections"])["settings"]["preset"]
+            return None
+
+        blessing = verdict("QualityEvaluator", "blessing")
+        servable = verdict("ServingCheck", "blessing")
+        pushed = verdict("AtomicPusher", "pushed_model")
+        version = pushed.properties.get("pushed_version") if pushed else None
+        ingestion = source(step, "CsvIngestion")
+        sections = settings_of(step)
+        model_run = step.output("model_run")
+        examples = ingestion.output("examples") if ingestion else None
+        models.append(
+            ModelStatus(
+                id=model.id,
+                run=step.run,
+                trained=_time(step.ended),
+                uri=model.uri,
+                model_run=model_run.uri if model_run else "",
+                preset=preset(),
+                settings=_trained_with(sections, model_run.uri if model_run else None),
+                code=sections.get("code", ""),
+                data=str(ingestion.parameters.get("input_base", "")) if ingestion else "",
+                data_fingerprint=(
+                    str(examples.properties.get("input_fingerprint", "")) if examples else ""
+                ),
+                blessed=bool(blessing.properties.get("blessed")) if blessing else None,
+                servable=bool(servable.properties.get("blessed")) if servable else None,
+                pushed_version=version,
+                served=bool(version) and (workspace.serving / str(version)).is_dir(),
+            )
+        )
+    return History(runs=runs, models=models)
+
+
+def show(history: History, console: rich.console.Console) -> None:
+    """Prints the history as two tables."""
+    runs = rich.table.Table(title="Runs", box=rich.box.SIMPLE_HEAD, title_justify="left")
+    for column in ("run", "started", "state", "steps"):
+        runs.add_column(column)
+    for run in history.runs:
+        states = list(run.steps.values())
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        runs.add_row(run.run, run.started, run.state, counts)
+    console.print(runs)
+
+    models = rich.table.Table(title="Models", box=rich.box.SIMPLE_HEAD, title_justify="left")
+    for column in ("id", "trained", "model", "data", "code", "blessed", "servable", "pushed"):
+        models.add_column(column, overflow="fold")
+    marks = {True: "yes", False: "no", None: "-"}
+    for model in history.models:
+        epochs = model.settings.get("training", {}).get("epochs")
+        pushed = model.pushed_version or "-"
+        models.add_row(
+            str(model.id),
+            model.trained,
+            f"{model.settings.get('model', {}).get('name')}, {epochs} epochs",
+            pathlib.Path(model.data).name,
+            model.code[:8],
+            marks[model.blessed],
+            marks[model.servable],
+            pushed if model.served or pushed == "-" else f"{pushed} (removed)",
+        )
+    console.print(models)

@@ -1,0 +1,259 @@
+"""summary.json: what one run did, for machines; and the same as a table, for people."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+from typing import Any
+
+import pydantic
+import rich.box
+import rich.console
+import rich.table
+
+from components.base.errors import DenoiseError, WorkspaceError
+from components.base.files import write_json
+from components.base.settings import Settings
+from components.training.start import NONE
+from pipeline.history.lineage import Step
+from pipeline.workspace import Workspace
+
+ALL = "*"
+
+
+class StepTime(pydantic.BaseModel):
+    """One step of the run."""
+
+    name: str
+    state: str
+    seconds: float
+
+
+class Metrics(pydantic.BaseModel):
+    """Means over test images; `*` stands for all noises or all classes."""
+
+    noise: str
+    label: str
+    images: int
+    mse: float
+    mae: float
+    psnr: float
+    ssim: float
+    noisy_mse: float
+    noisy_mae: float
+    noisy_psnr: float
+    noisy_ssim: float
+    psnr_gain: float
+
+
+class Summary(pydantic.BaseModel):
+    """A run: settings, steps, data, metrics and what became of the model."""
+
+    run: str
+    outcome: str
+    """pushed; unchanged (all as in the last run); not blessed; not servable; failed."""
+    error: str | None = None
+    started: str
+    seconds: float
+    settings: Settings
+    steps: list[StepTime]
+    data: dict[str, Any] = {}
+    """What ingestion read: rows, Examples by split, rows set aside."""
+    tuning: dict[str, Any] = {}
+    """Every trial and which was best, if the Tuner ran: components.tuning.trials.Tuning."""
+    training: dict[str, Any] = {}
+    metrics: list[Metrics] = []
+    baseline_metrics: list[Metrics] = []
+    misses: list[str] = []
+    """Thresholds the model did not keep, each with by how much."""
+    serving_check: dict[str, Any] = {}
+    pushed_version: str | None = None
+    model: str | None = None
+    """The SavedModel: the pushed one, or where it was trained if it was not pushed."""
+    evaluation: str | None = None
+    report: str | None = None
+    tensorboard: str | None = None
+
+    def row(self, noise: str = ALL, label: str = ALL) -> Metrics:
+        """The metrics of one noise and label."""
+        return next(row for row in self.metrics if (row.noise, row.label) == (noise, label))
+
+
+def _rows(table: dict[tuple[str, str], dict[str, float]]) -> list[Metrics]:
+    return [
+        Metrics(noise=noise, label=label, **values)
+        for (noise, label), values in sorted(table.items())
+    ]
+
+
+def collect(
+    settings: Settings,
+    workspace: Workspace,
+    steps: list[Step],
+    run: str,
+    started: float,
+    seconds: dict[str, float],
+    failure: DenoiseError | None,
+) -> Summary:
+    """Gathers what the steps of a run wrote.
+
+    Args:
+      settings: The run's.
+      workspace: The run's.
+      steps: The run's executions.
+      run: The run's id.
+      started: Unix time.
+      seconds: Of each finished step.
+      failure: What stopped the run, if anything did.
+    """
+    import time
+
+    by_name = {step.component: step for step in steps if step.state in ("done", "cached")}
+
+    def output(component: str, name: str) -> Any:
+        return by_name[component].output(name) if component in by_name else None
+
+    summary = Summary(
+        run=run,
+        outcome="failed",
+        error=str(failure) if failure else None,
+        started=datetime.datetime.fromtimestamp(started, datetime.timezone.utc).isoformat(),
+        seconds=time.time() - started,
+        settings=settings,
+        steps=[
+            StepTime(name=step.component, state=step.state, seconds=seconds.get(step.component, 0))
+            for step in steps
+        ],
+    )
+    examples = output("CsvIngestion", "examples")
+    if examples:
+        from components.csv_ingestion.result import read_summary
+
+        summary.data = read_summary(examples.uri).model_dump(mode="json")
+    tuner_results = output("Tuner", "tuner_results")
+    if tuner_results:
+        from components.tuning import trials
+
+        summary.tuning = trials.read(tuner_results.uri).model_dump(mode="json")
+    model_run, model = output("Trainer", "model_run"), output("Trainer", "model")
+    if model and model_run:
+        from components.training.result import LOGS_FOLDER, TRAINING_FILE
+
+        summary.training = json.loads((pathlib.Path(model_run.uri) / TRAINING_FILE).read_text())
+        summary.tensorboard = str(pathlib.Path(model_run.uri) / LOGS_FOLDER)
+        summary.model = str(pathlib.Path(model.uri) / "Format-Serving")
+    evaluation = output("QualityEvaluator", "evaluation")
+    if evaluation:
+        from components.evaluation import result
+
+        summary.evaluation = evaluation.uri
+        summary.metrics = _rows(result.metrics(evaluation.uri))
+        summary.baseline_metrics = _rows(result.metrics(evaluation.uri, "baseline"))
+        summary.misses = [str(miss) for miss in result.misses(evaluation.uri)]
+    check = output("ServingCheck", "blessing")
+    if check:
+        summary.serving_check = json.loads((pathlib.Path(check.uri) / "check.json").read_text())
+    report = output("Report", "report")
+    if report:
+        summary.report = report.uri
+    pushed = output("AtomicPusher", "pushed_model")
+    if pushed and not failure:
+        if pushed.properties.get("pushed"):
+            summary.pushed_version = pushed.properties["pushed_version"]
+            summary.model = pushed.properties["pushed_destination"]
+            cached = by_name["AtomicPusher"].state == "cached"
+            summary.outcome = "unchanged" if cached else "pushed"
+        else:
+            summary.outcome = "not blessed" if summary.misses else "not servable"
+    return summary
+
+
+def write(summary: Summary, workspace: Workspace) -> None:
+    """Writes `summary.json` of the workspace, whole or not at all."""
+    write_json(workspace.summary, summary.model_dump(mode="json"))
+
+
+def read(workspace: Workspace) -> Summary:
+    """The last run of a workspace.
+
+    Raises:
+      WorkspaceError: there was none.
+    """
+    try:
+        return Summary.model_validate_json(workspace.summary.read_text())
+    except FileNotFoundError as error:
+        raise WorkspaceError(
+            f"--workspace {workspace.root}: holds no summary.json. Call `denoise run` first."
+        ) from error
+
+
+def metrics_table(rows: list[Metrics], title: str) -> rich.table.Table:
+    """Denoised against noisy, a row per noise or class."""
+    table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("", no_wrap=True)
+    table.add_column("images", justify="right", no_wrap=True)
+    for column in ("PSNR, dB", "noisy", "gain", "SSIM", "noisy", "MSE", "noisy"):
+        style = "dim" if column == "noisy" else None
+        table.add_column(column, justify="right", style=style, no_wrap=True)
+    for row in rows:
+        table.add_row(
+            "all" if row.noise == ALL else row.noise,
+            f"{row.images:,}",
+            f"{row.psnr:.2f}",
+            f"{row.noisy_psnr:.2f}",
+            f"{row.psnr_gain:+.2f}",
+            f"{row.ssim:.4f}",
+            f"{row.noisy_ssim:.4f}",
+            f"{row.mse:.5f}",
+            f"{row.noisy_mse:.5f}",
+        )
+    return table
+
+
+def show(summary: Summary, console: rich.console.Console) -> None:
+    """Prints the table a run ends with."""
+    if summary.metrics:
+        rows = [row for row in summary.metrics if row.label == ALL]
+        rows.sort(key=lambda row: row.noise == ALL)
+        console.print()
+        console.print(
+            metrics_table(rows, "Test images, denoised against noisy (means of per-image values)")
+        )
+    if summary.data:
+        splits = ", ".join(f"{n:,} {split}" for split, n in summary.data["examples"].items())
+        console.print(
+            f"rows        {summary.data['rows']:,} = {splits}"
+            f" + {sum(summary.data['quarantined'].values()):,} set aside"
+        )
+    if summary.training:
+        training = summary.training
+        start = training.get("started_from", NONE)
+        console.print(
+            f"training    {training['parameters']:,} parameters, {training['epochs']} epochs, "
+            f"{training['images_per_second']:,.0f} images/s, {training['precision']}"
+            + (f", from version {start}" if start != NONE else "")
+        )
+    if summary.tuning:
+        tuning = summary.tuning
+        best = next(trial for trial in tuning["trials"] if trial["number"] == tuning["best"])
+        found = ", ".join(f"{field}={value}" for field, value in best["settings"].items())
+        console.print(
+            f"tuning      {len(tuning['trials'])} trials, best {best['psnr']:.2f} dB: {found}",
+            soft_wrap=True,
+        )
+    places = {
+        "model": summary.model,
+        "report": summary.report,
+        "TensorBoard": summary.tensorboard and f"tensorboard --logdir {summary.tensorboard}",
+    }
+    for name, place in places.items():
+        if place:
+            console.print(f"{name:<11} {place}", soft_wrap=True)
+    console.print(f"{'time':<11} {summary.seconds:.0f} s")
+    outcome = {
+        "pushed": f"[green]pushed[/] as version {summary.pushed_version}",
+        "unchanged": f"[green]unchanged[/]: version {summary.pushed_version} is this model",
+    }
+    if summary.outcome in outcome:
+        console.print(f"{'outcome':<11} {outcome[summary.outcome]}")

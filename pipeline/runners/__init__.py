@@ -1,0 +1,1 @@
+"""Where the DAG runs: `local` here, `kubeflow` and `vertex` compiled for a cluster."""

@@ -1,0 +1,1 @@
+"""Runs a compiled pipeline here, step by step, as Kubeflow would."""

@@ -1,0 +1,122 @@
+"""Compiles the DAG for Vertex AI Pipelines: Kubeflow's PipelineSpec in the job Vertex takes.
+
+Vertex runs a PipelineSpec of schema 2.1.0 from a PipelineJob (google.cloud.aiplatform,
+pipeline_jobs.py) and mounts Cloud Storage under /gcs, where KFP's launcher would keep copies;
+so the steps' entry point, `pipeline.runners.kubeflow.container`, is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+from typing import Any
+
+from components.base.errors import UsageError
+from components.base.settings import Settings
+from pipeline.runners.kubeflow import compile as kubeflow
+
+SCHEME = "gs://"
+_MOUNTED = "/gcs/"
+_UNSPECIFIED = "ACCELERATOR_TYPE_UNSPECIFIED"
+_NAME = re.compile(r"[a-z][-a-z0-9]{0,111}")
+"""128 characters for a job's name, less `-` and the time the SDK adds (aiplatform's
+constants/pipeline.py)."""
+
+
+def compile(settings: Settings, image: str, locations: kubeflow.Locations) -> dict[str, Any]:
+    """Compiles the DAG to a PipelineJob.
+
+    Args:
+      settings: Everything that decides the result, and what each step asks for; `kubeflow.gpu`
+        is an accelerator of Vertex, such as NVIDIA_L4.
+      image: Container image, in Artifact Registry, of every step that has no other.
+      locations: Where to read and write, all of it in Cloud Storage.
+
+    Returns:
+      The PipelineJob as plain values, checked.
+
+    Raises:
+      UsageError: names each thing that Vertex would not take.
+    """
+    spec = kubeflow.compile(settings, image, locations)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        # TFX's driver of ingestion, which Vertex would run: here a task does its work.
+        executor.get("container", {}).pop("lifecycle", None)
+    job = {
+        "displayName": spec["pipelineInfo"]["name"],
+        "pipelineSpec": spec,
+        "runtimeConfig": {"gcsOutputDirectory": locations.pipeline_root, "parameterValues": {}},
+    }
+    check(job, locations)
+    return job
+
+
+def check(job: dict[str, Any], locations: kubeflow.Locations) -> None:
+    """Parses a PipelineJob strictly, and looks for what Vertex does not take.
+
+    Raises:
+      UsageError: names each thing.
+    """
+    from google.cloud.aiplatform_v1.types import AcceleratorType
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    try:
+        json_format.ParseDict(job, pipeline_spec_pb2.PipelineJob())
+    except json_format.ParseError as error:
+        raise UsageError(f"This is no PipelineJob that Vertex AI takes: {error}") from error
+    spec = job["pipelineSpec"]
+    kubeflow.check(spec)
+
+    problems = []
+    if not locations.pipeline_root.startswith(SCHEME):
+        problems.append(f"--pipeline-root {locations.pipeline_root}: expected {SCHEME}BUCKET/…")
+    for option, location in (("--data", locations.data), ("--serving", locations.serving)):
+        if not location.startswith((SCHEME, _MOUNTED)):
+            problems.append(f"{option} {location}: expected {SCHEME}BUCKET/… or {_MOUNTED}BUCKET/…")
+    if not _NAME.fullmatch(spec["pipelineInfo"]["name"]):
+        problems.append(
+            f"the pipeline's name {spec['pipelineInfo']['name']!r}: expected up to 112 lower case "
+            "letters, digits and -, a letter first"
+        )
+    known = sorted(set(AcceleratorType.__members__) - {_UNSPECIFIED})
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        resources = executor.get("container", {}).get("resources", {})
+        kind = resources.get("accelerator", {}).get("type")
+        if kind is not None and kind not in known:
+            problems.append(
+                f"{name.removesuffix('_executor')}: no accelerator {kind}; give one with "
+                f"--set kubeflow.gpu=NAME: {', '.join(known)}"
+            )
+    if problems:
+        raise UsageError(
+            "Vertex AI Pipelines cannot run this:\n"
+            + "\n".join(f"  {problem}" for problem in problems)
+        )
+
+
+def write(job: dict[str, Any], output: pathlib.Path) -> None:
+    """Writes a PipelineJob and loads it with Vertex's SDK, as a client would.
+
+    Raises:
+      UsageError: the file has no .json name, or the SDK does not take it.
+    """
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.aiplatform import pipeline_jobs
+
+    if output.suffix != ".json":
+        raise UsageError(f"--output {output}: a job for Vertex AI is written as .json.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(job, indent=2, sort_keys=True) + "\n")
+    try:
+        # Nothing is sent: a job reaches Vertex when it is submitted.
+        pipeline_jobs.PipelineJob(
+            display_name=job["displayName"],
+            template_path=str(output),
+            project="any",
+            location="us-central1",
+            credentials=AnonymousCredentials(),
+        )
+    except Exception as error:
+        raise UsageError(f"{output}: Vertex's SDK does not load it: {error}") from error

@@ -1,0 +1,1 @@
+"""Calls: request to arrays to answer."""

@@ -1,0 +1,1 @@
+"""`denoise predict`: files in, denoised files out; `beam` does it on a cluster."""

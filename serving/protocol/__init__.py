@@ -1,0 +1,1 @@
+"""TF Serving's words, without TensorFlow: status codes, messages, metrics."""

@@ -1,0 +1,318 @@
+"""The REST front end, and the page.
+
+Paths as in tensorflow_serving/model_servers/http_rest_api_util.cc, the JSON in json_tensor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pathlib
+import re
+import ssl
+import tempfile
+import urllib.parse
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    regression_pb2,
+)
+
+from components.base.errors import UsageError
+from serving.calls import inference, json_tensor, warmup
+from serving.protocol import messages
+from serving.protocol.codes import HTTP_STATUS, Code, StatusError, from_exception, invalid_argument
+from serving.protocol.metrics import DEFAULT_PATH
+from serving.server.core import Core
+from serving.server.options import ServerOptions, read_text_proto
+
+_log = logging.getLogger(__name__)
+_ENTRYPOINT = "REST"
+
+_PREDICTION_PATH = re.compile(
+    r"/v1/models/([^/:]+)(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
+    r":(classify|regress|predict)",
+    re.IGNORECASE,
+)
+_MODEL_PATH = re.compile(
+    r"/v1/models(?:/([^/:]+))?(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?(?:/(metadata))?",
+    re.IGNORECASE,
+)
+_CORS_HEADERS = {  # AddCORSHeaders in http_rest_api_util.cc
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+_PAGE = pathlib.Path(__file__).parent / "page"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+_MAX_SAMPLES = 12
+# Bodies from here on are parsed and written on a thread: the event loop has other clients.
+_LARGE_BODY = 256 * 1024
+
+
+def _spec(path: re.Match[str]) -> model_pb2.ModelSpec:
+    name, version, label = path.group(1), path.group(2), path.group(3)
+    spec = model_pb2.ModelSpec(name=urllib.parse.unquote(name))
+    if version:
+        if int(version) >= 2**63:
+            raise invalid_argument(f"Failed to convert version: {version} to numeric.")
+        spec.version.value = int(version)
+    if label:
+        spec.version_label = urllib.parse.unquote(label)
+    return spec
+
+
+def tls_context(options: ServerOptions) -> ssl.SSLContext | None:
+    """TLS for REST from the ssl_config_file; None without --rest_api_tls.
+
+    Raises:
+      UsageError: the file is not an SSLConfig with a fitting key and certificate.
+    """
+    if not options.rest_api_tls or options.ssl_config_file is None:
+        return None
+    config = read_text_proto(options.ssl_config_file, messages.SSLConfig())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:  # mode 600
+            pair.write(config.server_key + "\n" + config.server_cert + "\n")
+            pair.flush()
+            context.load_cert_chain(pair.name)
+        if config.client_verify:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=config.custom_ca)
+    except ssl.SSLError as error:
+        raise UsageError(f"--ssl_config_file {options.ssl_config_file}: {error}") from error
+    return context
+
+
+class RestServer:
+    """The REST port."""
+
+    def __init__(self, core: Core) -> None:
+        """Not listening yet.
+
+        Raises:
+          UsageError: a file the options name is wrong.
+        """
+        self._core = core
+        self._options = core.options
+        self._headers = _CORS_HEADERS if core.options.enable_cors_support else {}
+        app = web.Application(client_max_size=core.options.max_message_bytes)
+        metrics_path = self._metrics_path()
+        if metrics_path:
+            app.router.add_get(metrics_path, self._metrics)
+        if core.options.page:
+            app.router.add_get("/", self._page)
+            app.router.add_get("/page/samples.json", self._samples)
+            app.router.add_static("/page/", _PAGE)
+        app.router.add_route("*", "/{path:.*}", self._api)
+        self._runner = web.AppRunner(
+            app,
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=core.options.drain_seconds,
+            # A client that has gone must not keep its request computed for nobody.
+            handler_cancellation=True,
+        )
+
+    def _metrics_path(self) -> str:
+        path = self._options.monitoring_config_file
+        if path is None:
+            return ""
+        config = read_text_proto(path, messages.MonitoringConfig()).prometheus_config
+        if not config.enable:
+            return ""
+        metrics_path = config.path or DEFAULT_PATH
+        if not metrics_path.startswith("/"):
+            raise UsageError(f"--monitoring_config_file {path}: the path must start with /")
+        return metrics_path
+
+    async def start(self) -> int:
+        """Listens.
+
+        Returns:
+          The port.
+
+        Raises:
+          UsageError: the address is in use, or the TLS files are wrong.
+        """
+        options = self._options
+        assert options.rest_api_port is not None
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner,
+            options.host,
+            options.rest_api_port,
+            ssl_context=tls_context(options),
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            raise UsageError(
+                f"REST cannot listen on {options.host}:{options.rest_api_port}: {error.strerror}"
+            ) from error
+        return self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Refuses new connections and lets requests in progress finish."""
+        await self._runner.cleanup()
+
+    async def _api(self, request: web.Request) -> web.Response:
+        """HttpRestApiHandler::ProcessRequest."""
+        path = urllib.parse.urlsplit(request.raw_path).path
+        if not path.lower().startswith("/v1/"):
+            return self._json(404, json_tensor.error_response(f"Not found: {path}"))
+        if request.method == "OPTIONS" and self._headers:
+            return web.Response(headers=self._headers)
+        try:
+            return self._json(200, await self._answer(request, path))
+        except asyncio.CancelledError:
+            raise
+        except web.HTTPRequestEntityTooLarge:
+            limit = self._options.max_message_bytes
+            message = f"Received message larger than max ({limit} bytes)"
+            return self._json(413, json_tensor.error_response(message))
+        except web.HTTPException as error:
+            return self._json(error.status, json_tensor.error_response(error.reason))
+        except Exception as error:
+            status = from_exception(error)
+            if status.code == Code.INTERNAL:
+                _log.error("a request failed", exc_info=error)
+            body = json_tensor.error_response(status.message)
+            return self._json(HTTP_STATUS[status.code], body)
+
+    def _json(self, status: int, body: bytes) -> web.Response:
+        return web.Response(
+            status=status, body=body, content_type="application/json", headers=self._headers
+        )
+
+    async def _answer(self, request: web.Request, path: str) -> bytes:
+        if request.method == "POST" and (match := _PREDICTION_PATH.fullmatch(path)):
+            spec = _spec(match)
+            body = await self._body(request)
+            calls: dict[str, Callable[[model_pb2.ModelSpec, bytes], Awaitable[bytes]]] = {
+                "predict": self._predict,
+                "classify": self._classify,
+                "regress": self._regress,
+            }
+            timeout = self._options.rest_api_timeout_in_ms / 1000
+            try:
+                return await asyncio.wait_for(calls[match.group(4).lower()](spec, body), timeout)
+            except asyncio.TimeoutError as error:
+                raise StatusError(
+                    Code.DEADLINE_EXCEEDED, f"Timed out after {timeout:g} seconds"
+                ) from error
+        if request.method == "GET" and (match := _MODEL_PATH.fullmatch(path)):
+            if not match.group(1):
+                raise invalid_argument("Missing model name in request.")
+            return self._metadata(_spec(match)) if match.group(4) else self._status(_spec(match))
+        raise invalid_argument(f"Malformed request: {request.method} {path}")
+
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            return await request.read()  # ungzipped by aiohttp
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            # aiohttp has no one class for a body that is not what its headers say.
+            raise invalid_argument(f"The request body cannot be read: {error}") from error
+
+    async def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
+        parse = json_tensor.parse
+        large = len(body) > _LARGE_BODY
+        document = await asyncio.to_thread(parse, body) if large else parse(body)
+        spec.signature_name = json_tensor.signature_name(document)
+        may_have_bool = b"true" in body or b"false" in body
+
+        def arrays(inputs: Any) -> Any:
+            return json_tensor.predict_arrays(document, inputs, may_have_bool)
+
+        outputs = await self._core.predict_arrays(spec, arrays, _ENTRYPOINT)
+        write = json_tensor.predict_response
+        response_format = json_tensor.request_format(document)
+        if large:
+            return await asyncio.to_thread(write, outputs, response_format)
+        return write(outputs, response_format)
+
+    async def _classify(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
+        request = classification_pb2.ClassificationRequest(model_spec=spec)
+        document = json_tensor.parse(body)
+        request.model_spec.signature_name = json_tensor.signature_name(document)
+        json_tensor.fill_examples(document, request.input)
+        response = await self._core.classify(request, _ENTRYPOINT)
+        return json_tensor.classification_response(response.result)
+
+    async def _regress(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
+        request = regression_pb2.RegressionRequest(model_spec=spec)
+        document = json_tensor.parse(body)
+        request.model_spec.signature_name = json_tensor.signature_name(document)
+        json_tensor.fill_examples(document, request.input)
+        response = await self._core.regress(request, _ENTRYPOINT)
+        return json_tensor.regression_response(response.result)
+
+    def _status(self, spec: model_pb2.ModelSpec) -> bytes:
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+        return json_tensor.status_response(self._core.model_status(request))
+
+    def _metadata(self, spec: model_pb2.ModelSpec) -> bytes:
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=spec, metadata_field=[inference.METADATA_FIELD]
+        )
+        response = self._core.model_metadata(request)
+        signatures = messages_of(response)
+        return json_tensor.metadata_response(response.model_spec, signatures)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=self._core.metrics.page(), content_type="text/plain")
+
+    # The page.
+
+    async def _page(self, _: web.Request) -> web.StreamResponse:
+        return web.FileResponse(_PAGE / "index.html", headers=_PAGE_HEADERS)
+
+    async def _samples(self, _: web.Request) -> web.Response:
+        """Each model the page can use, its image shape, and images to try: those its warm-up
+        requests were made of."""
+        models = []
+        for name in self._core.manager.names():
+            try:
+                with self._core.manager.use(model_pb2.ModelSpec(name=name)) as servable:
+                    models.append(await asyncio.to_thread(_page_model, servable))
+            except StatusError:
+                continue  # not available now
+        body = orjson.dumps([model for model in models if model])
+        return web.Response(body=body, content_type="application/json", headers=_PAGE_HEADERS)
+
+
+def messages_of(response: get_model_metadata_pb2.GetModelMetadataResponse) -> dict[str, Any]:
+    """The SignatureDefs in a metadata response, by name."""
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata[inference.METADATA_FIELD].Unpack(signatures)
+    return dict(signatures.signature_def)
+
+
+def _page_model(servable: Any) -> dict[str, Any] | None:
+    pixels = servable.signatures.get(warmup.SAMPLES_SIGNATURE)
+    image = servable.signatures.get("serving_default")
+    if pixels is None or image is None or "image" not in image.inputs:
+        return None
+    height, width, channels = [d.size for d in image.inputs["image"].tensor_shape.dim][1:]
+    samples = warmup.sample_pixels(servable)
+    return {
+        "model": servable.name,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "samples": [] if samples is None else samples[:_MAX_SAMPLES].tolist(),
+    }

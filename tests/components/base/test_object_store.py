@@ -1,0 +1,105 @@
+"""One battery over both kinds of store: a folder that stands in, and an S3 server."""
+
+from __future__ import annotations
+
+import pathlib
+import uuid
+
+import pytest
+
+from components.base import object_store
+from components.push import pusher as push
+from components.push import versions
+
+
+@pytest.fixture(params=["folder", "s3"])
+def bucket(request, tmp_path, monkeypatch):
+    """URI of an empty bucket."""
+    if request.param == "folder":
+        monkeypatch.setenv(object_store.STAND_IN, str(tmp_path / "store"))
+        yield "s3://models"
+        return
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.delenv(object_store.STAND_IN, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    # The server's content outlives it.
+    name = f"models-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    yield f"s3://{name}"
+    server.stop()
+
+
+def _saved_model(folder: pathlib.Path, weights: str) -> pathlib.Path:
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_text("graph")
+    (folder / "variables" / "variables.index").write_text(weights)
+    return folder
+
+
+def test_a_folder_comes_back_as_it_went(bucket, tmp_path):
+    model = _saved_model(tmp_path / "model", "1")
+    names = object_store.upload(model, f"{bucket}/a/b")
+    object_store.upload(model / "saved_model.pb", f"{bucket}/a/bc")
+
+    assert names == ["saved_model.pb", "variables/variables.index"]
+    assert object_store.files(f"{bucket}/a/b") == names
+    assert object_store.download(f"{bucket}/a/b", tmp_path / "copy") == names
+    assert (tmp_path / "copy/variables/variables.index").read_text() == "1"
+    assert object_store.download(f"{bucket}/a/bc", tmp_path / "file") == [""]
+    object_store.delete(f"{bucket}/a/b")
+    assert object_store.files(f"{bucket}/a/b") == []
+    assert object_store.files(f"{bucket}/a/bc") == [""]
+
+
+def test_pushed_versions_are_found_and_old_ones_leave(bucket, tmp_path):
+    serving = f"{bucket}/serving/denoiser"
+    assert versions.versions(serving) == []
+    models = [_saved_model(tmp_path / name, name) for name in "123"]
+    pushed = [int(push.push(str(model), serving, keep=2)) for model in models]
+
+    assert pushed == sorted(set(pushed))
+    assert versions.versions(serving) == pushed[1:]
+    assert {name.partition("/")[0] for name in object_store.files(serving)} == {
+        str(version) for version in pushed[1:]
+    }
+    assert versions.latest(serving, str(models[2])) == str(pushed[1])
+    assert versions.latest(serving, None) == str(pushed[2])
+
+
+@pytest.mark.parametrize("failing_copy", [0, 1])
+def test_a_push_that_breaks_off_leaves_no_version(bucket, tmp_path, monkeypatch, failing_copy):
+    serving = f"{bucket}/serving/denoiser"
+    model = _saved_model(tmp_path / "model", "1")
+    kind = type(object_store._open(serving)[0])
+    copy, seen = kind.copy, []
+
+    def breaking(self, key, target):
+        if len(seen) == failing_copy:
+            raise ConnectionError("the store went away")
+        seen.append(target)
+        copy(self, key, target)
+
+    monkeypatch.setattr(kind, "copy", breaking)
+    with pytest.raises(ConnectionError):
+        push.push(str(model), serving)
+    assert versions.versions(serving) == []
+    monkeypatch.setattr(kind, "copy", copy)
+    version = push.push(str(model), serving)
+    assert versions.versions(serving) == [int(version)]
+    assert {name.partition("/")[0] for name in object_store.files(serving)} == {version}
+
+
+@pytest.mark.parametrize("uri", ["/data", "s3://", "ftp://a/b", "s3:/a"])
+def test_what_is_no_uri_is_refused(uri):
+    assert not (object_store.is_remote(uri) and uri != "s3://")
+    with pytest.raises(ValueError, match="object store"):
+        object_store.split(uri)

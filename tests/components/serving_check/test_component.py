@@ -1,0 +1,93 @@
+"""The serving check: every signature, in a fresh process, against the trainer's outputs."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from tfx.types import standard_artifacts
+
+from components.export import signatures
+from components.serving_check import check
+from components.serving_check.component import ServingCheck
+from components.serving_check.result import CHECK_FILE
+from components.training.result import REFERENCE_FILE
+from tests import clothing
+
+SHAPE = (28, 28, 1)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("check")
+    inputs = keras.Input(SHAPE)
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 3, padding="same")(inputs))
+    pixels = clothing.images(8, seed=1)[0].reshape(8, -1)
+    signatures.export_servable(model, folder / "model" / "Format-Serving", SHAPE, pixels)
+    denoised = np.clip(model.predict(pixels.reshape(-1, *SHAPE) / np.float32(255)), 0, 1)
+    (folder / "run").mkdir()
+    np.savez(folder / "run" / REFERENCE_FILE, pixels=pixels, denoised=denoised)
+    return folder
+
+
+def _do(world, run="run", model="model", tolerance=1e-5):
+    artifacts = {}
+    for name, kind, folder in (
+        ("model", standard_artifacts.Model, world / model),
+        ("model_run", standard_artifacts.ModelRun, world / run),
+        ("blessing", standard_artifacts.InfraBlessing, world / f"blessing-{run}-{model}"),
+    ):
+        artifacts[name] = kind()
+        artifacts[name].uri = str(folder)
+    blessing = artifacts.pop("blessing")
+    ServingCheck.EXECUTOR_SPEC.executor_class().Do(
+        {name: [artifact] for name, artifact in artifacts.items()},
+        {"blessing": [blessing]},
+        {"tolerance": tolerance, "examples": 8, "code": ""},
+    )
+    report = json.loads((pathlib.Path(blessing.uri) / CHECK_FILE).read_text())
+    return blessing.get_int_custom_property("blessed"), report
+
+
+def test_a_good_model_is_blessed_with_latencies(world):
+    blessed, report = _do(world)
+    assert blessed == 1
+    assert report["failures"] == []
+    assert set(report["signatures"]) == set(signatures.SIGNATURES)
+    assert all(found["milliseconds"] > 0 for found in report["signatures"].values())
+
+
+def test_a_model_that_answers_otherwise_is_not_blessed(world):
+    with np.load(world / "run" / REFERENCE_FILE) as reference:
+        pixels, denoised = reference["pixels"], reference["denoised"]
+    (world / "other").mkdir()
+    np.savez(
+        world / "other" / REFERENCE_FILE, pixels=pixels, denoised=np.clip(denoised + 0.01, 0, 1)
+    )
+    blessed, report = _do(world, run="other")
+    assert blessed == 0
+    assert any("serving_default: differs" in failure for failure in report["failures"])
+
+
+def test_a_model_that_does_not_load_is_not_blessed(world):
+    (world / "broken" / "Format-Serving").mkdir(parents=True)
+    blessed, report = _do(world, model="broken")
+    assert blessed == 0
+    (failure,) = report["failures"]
+    assert "ended with status" in failure
+
+
+def test_a_missing_signature_is_named(world, tmp_path):
+    import tensorflow as tf
+
+    class Partial(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, *SHAPE), tf.float32, name="image")])
+        def serve(self, image):
+            return {"denoised": image}
+
+    module = Partial()
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
+    report = check.check(str(tmp_path), str(world / "run" / REFERENCE_FILE), 1e-5, 4)
+    assert "predict_pixels" in report["failures"][0]
+    assert any("serving_default: differs" in failure for failure in report["failures"])

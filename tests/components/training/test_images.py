@@ -1,0 +1,104 @@
+"""Reading transformed Examples: every image once an epoch, the same after a resume."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.base import records
+from components.base.errors import DataError
+from components.base.settings import TrainingSettings
+from components.training import images as training_input
+
+SHAPE = (2, 2, 1)
+
+
+@pytest.fixture
+def files(tmp_path):
+    options = tf.io.TFRecordOptions(compression_type="GZIP")
+    for shard in range(2):
+        with tf.io.TFRecordWriter(str(tmp_path / f"shard-{shard}.gz"), options) as writer:
+            for number in range(5):
+                value = (5 * shard + number) / 10
+                features = {
+                    name: tf.train.Feature(float_list=tf.train.FloatList(value=[value + add] * 4))
+                    for name, add in (("clean", 0.0), ("noisy", 0.05))
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString())
+    return [str(tmp_path / "shard-*")]
+
+
+def test_load_reads_every_image_of_every_shard(files):
+    noisy, clean = training_input.load(files, SHAPE, ("noisy", "clean"))
+    assert records.count(files) == 10
+    np.testing.assert_allclose(clean[:, 0, 0, 0], np.arange(10) / 10)
+    np.testing.assert_allclose(noisy - clean, 0.05, atol=1e-6)
+
+
+def test_no_files_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="split is empty"):
+        records.records([str(tmp_path / "none-*")])
+
+
+def _epochs(dataset, epochs, steps):
+    batches = list(dataset.take(epochs * steps).as_numpy_iterator())
+    return [batches[i * steps : (i + 1) * steps] for i in range(epochs)]
+
+
+def test_an_epoch_is_a_permutation_and_each_another():
+    images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
+    dataset = training_input.shuffled(
+        (images, images), batch_size=4, steps=3, seed=3, first_epoch=0
+    )
+    orders = [
+        np.concatenate([batch[0].ravel() for batch in epoch]) for epoch in _epochs(dataset, 3, 3)
+    ]
+    for order in orders:
+        assert sorted(order) == list(range(12))
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_inputs_and_targets_stay_together():
+    noisy = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1)
+    dataset = training_input.shuffled(
+        (noisy, noisy + 100), batch_size=3, steps=3, seed=0, first_epoch=0
+    )
+    for inputs, targets in dataset.take(6).as_numpy_iterator():
+        assert inputs.shape == (3, 1, 1, 1)
+        np.testing.assert_array_equal(targets, inputs + 100)
+
+
+def test_a_resumed_run_sees_the_batches_it_would_have_seen():
+    images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
+    whole = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_epoch=0)
+    rest = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_epoch=2)
+    for (expected, _), (found, _) in zip(
+        whole.skip(6).take(3).as_numpy_iterator(), rest.take(3).as_numpy_iterator(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_streamed_gives_the_same_images_without_holding_them(files):
+    dataset = training_input.streamed(files, SHAPE, ("noisy", "clean"), batch_size=5, seed=1)
+    batches = list(dataset.take(2).as_numpy_iterator())
+    clean = np.concatenate([targets[:, 0, 0, 0] for _, targets in batches])
+    np.testing.assert_allclose(np.sort(clean), np.arange(10) / 10)
+    np.testing.assert_allclose(batches[0][0] - batches[0][1], 0.05, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cache", "images", "gpus", "expected"),
+    [
+        ("memory", 10**12, 1, "memory"),
+        ("disk", 1, 1, "disk"),
+        ("device", 1, 0, "device"),
+        ("auto", 10**12, 1, "disk"),
+        ("auto", 100, 0, "memory"),
+        ("auto", 100, 1, "device"),
+        # Every GPU would hold its own copy, and wait for its share of the batch all the same.
+        ("auto", 100, 2, "memory"),
+    ],
+)
+def test_the_cache_setting_decides_where_images_live(cache, images, gpus, expected):
+    settings = TrainingSettings(cache=cache)
+    assert training_input.place(settings, images, (28, 28, 1), gpus) == expected

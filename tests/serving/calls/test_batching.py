@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from serving.calls.batching import BatchingParameters, BatchingRunner, DirectRunner
+from serving.calls.inference import Invocation
+from serving.protocol import messages
+from serving.protocol.codes import Code, StatusError
+from serving.protocol.metrics import Metrics
+
+
+class Doubler:
+    """Stands in for a servable: doubles x, refuses negative numbers, remembers the batches."""
+
+    name = "doubler"
+
+    def __init__(self):
+        self.batches: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def run(self, inputs, outputs):
+        self.gate.wait(10)
+        x = inputs["x"]
+        self.batches.append(len(x))
+        if (x < 0).any():
+            raise StatusError(Code.INVALID_ARGUMENT, "negative")
+        return [x * 2 for _ in outputs]
+
+
+def invocation(servable, *values: float, width: int = 1) -> Invocation:
+    array = np.repeat(np.array(values, np.float32).reshape(-1, 1), width, axis=1)
+    return Invocation(servable, "s", {"x": array}, ("y",))
+
+
+def parameters(**values) -> BatchingParameters:
+    return BatchingParameters.model_validate({"num_batch_threads": 1, **values})
+
+
+def gather(runner, invocations) -> list:
+    async def main():
+        futures = [runner.submit(item) for item in invocations]
+        return await asyncio.gather(*futures, return_exceptions=True)
+
+    try:
+        return asyncio.run(main())
+    finally:
+        runner.close()
+
+
+@pytest.mark.parametrize(
+    "runner",
+    [
+        lambda: DirectRunner(2, 100, Metrics()),
+        lambda: BatchingRunner(parameters(max_batch_size=4), Metrics()),
+        lambda: BatchingRunner(
+            parameters(max_batch_size=8, allowed_batch_sizes=(2, 8), num_batch_threads=2), Metrics()
+        ),
+    ],
+)
+def test_equal_results_with_and_without_batching(runner):
+    servable = Doubler()
+    sizes = [1, 3, 2, 1, 4, 1]
+    answers = gather(runner(), [invocation(servable, *range(size)) for size in sizes])
+    for size, [answer] in zip(sizes, answers, strict=True):
+        np.testing.assert_array_equal(answer.ravel(), np.arange(size) * 2)
+
+
+def test_concurrent_calls_share_a_batch():
+    servable = Doubler()
+    runner = BatchingRunner(parameters(max_batch_size=16, batch_timeout_micros=200_000), Metrics())
+    gather(runner, [invocation(servable, n) for n in range(16)])
+    assert servable.batches == [16]
+
+
+def test_a_batch_that_is_not_full_leaves_after_the_timeout():
+    servable = Doubler()
+    runner = BatchingRunner(parameters(max_batch_size=16, batch_timeout_micros=20_000), Metrics())
+    assert len(gather(runner, [invocation(servable, n) for n in range(5)])) == 5
+    assert servable.batches == [5]
+
+
+def test_batches_are_padded_to_the_allowed_sizes():
+    servable = Doubler()
+    settings = parameters(max_batch_size=8, allowed_batch_sizes=(4, 8), batch_timeout_micros=50_000)
+    answers = gather(BatchingRunner(settings, Metrics()), [invocation(servable, 1, 2, 3)])
+    assert servable.batches == [4]
+    np.testing.assert_array_equal(answers[0][0].ravel(), [2, 4, 6])
+
+
+def test_an_error_stays_with_its_request():
+    servable = Doubler()
+    runner = BatchingRunner(parameters(max_batch_size=4, batch_timeout_micros=200_000), Metrics())
+    first, wrong, third, fourth = gather(runner, [invocation(servable, n) for n in (1, -1, 3, 4)])
+    assert isinstance(wrong, StatusError)
+    assert [answer[0].item() for answer in (first, third, fourth)] == [2, 6, 8]
+
+
+def test_unlike_shapes_do_not_share_a_batch():
+    servable = Doubler()
+    runner = BatchingRunner(parameters(max_batch_size=4, batch_timeout_micros=20_000), Metrics())
+    answers = gather(runner, [invocation(servable, 1, width=w) for w in (1, 2, 1, 2)])
+    assert [answer[0].shape for answer in answers] == [(1, 1), (1, 2), (1, 1), (1, 2)]
+    assert sorted(servable.batches) == [2, 2]
+
+
+def test_an_empty_request_is_answered():
+    runner = BatchingRunner(parameters(max_batch_size=4, allowed_batch_sizes=(4,)), Metrics())
+    [[answer]] = gather(runner, [invocation(Doubler())])
+    assert answer.shape == (0, 1)
+
+
+def test_a_full_queue_refuses():
+    servable = Doubler()
+    servable.gate.clear()
+    runner = BatchingRunner(parameters(max_batch_size=1, max_enqueued_batches=2), Metrics())
+
+    async def main():
+        running = runner.submit(invocation(servable, 0))
+        while runner._queues:  # until the one thread has taken it
+            await asyncio.sleep(0.001)
+        waiting = [runner.submit(invocation(servable, n)) for n in (1, 2)]
+        with pytest.raises(
+            StatusError, match="queue to which this task was submitted is full"
+        ) as e:
+            runner.submit(invocation(servable, 3))
+        assert e.value.code == Code.UNAVAILABLE
+        servable.gate.set()
+        return await asyncio.gather(running, *waiting)
+
+    assert [answer[0].item() for answer in asyncio.run(main())] == [0, 2, 4]
+    runner.close()
+
+
+def test_a_request_larger_than_a_batch():
+    servable = Doubler()
+    runner = BatchingRunner(parameters(max_batch_size=4), Metrics())
+
+    async def main():
+        runner.submit(invocation(servable, *range(5)))
+
+    with pytest.raises(StatusError, match="Task size 5 is larger than maximum input batch size 4"):
+        asyncio.run(main())
+    runner.close()
+
+    split = parameters(
+        max_batch_size=10, enable_large_batch_splitting=True, max_execution_batch_size=4
+    )
+    [[answer]] = gather(BatchingRunner(split, Metrics()), [invocation(servable, *range(10))])
+    np.testing.assert_array_equal(answer.ravel(), np.arange(10) * 2)
+    assert max(servable.batches) == 4
+
+
+def test_inputs_must_have_one_batch_size():
+    runner = BatchingRunner(parameters(), Metrics())
+
+    async def submit(inputs):
+        runner.submit(Invocation(Doubler(), "s", inputs, ("y",)))
+
+    with pytest.raises(StatusError, match="must have at least one dimension"):
+        asyncio.run(submit({"x": np.float32(1)}))
+    with pytest.raises(StatusError, match="must have equal 0th-dimension size"):
+        asyncio.run(submit({"x": np.zeros(1), "y": np.zeros(2)}))
+    runner.close()
+
+
+def test_a_call_nobody_waits_for_is_not_computed():
+    servable = Doubler()
+    servable.gate.clear()
+    for runner in (
+        BatchingRunner(parameters(max_batch_size=1), Metrics()),
+        DirectRunner(1, 10, Metrics()),
+    ):
+
+        async def main(runner=runner):
+            running = runner.submit(invocation(servable, 1))
+            await asyncio.sleep(0.02)
+            gone = runner.submit(invocation(servable, 2))
+            gone.cancel()
+            servable.gate.set()
+            await running
+            await asyncio.sleep(0.02)
+
+        asyncio.run(main())
+        runner.close()
+        assert servable.batches == [1]
+        servable.batches.clear()
+        servable.gate.clear()
+
+
+def test_too_many_calls_are_refused():
+    servable = Doubler()
+    servable.gate.clear()
+    runner = DirectRunner(1, 2, Metrics())
+
+    async def main():
+        futures = [runner.submit(invocation(servable, n)) for n in range(3)]
+        with pytest.raises(StatusError, match="Server Threadpool Exhausted") as raised:
+            runner.submit(invocation(servable, 9))
+        assert raised.value.code == Code.RESOURCE_EXHAUSTED
+        servable.gate.set()
+        await asyncio.gather(*futures)
+        runner.submit(invocation(servable, 9))
+
+    asyncio.run(main())
+    runner.close()
+
+
+def test_parameters_are_tf_servings_file():
+    message = text_format.Parse(
+        """
+        max_batch_size { value: 128 }
+        batch_timeout_micros { value: 0 }
+        max_enqueued_batches { value: 1000000 }
+        num_batch_threads { value: 8 }
+        allowed_batch_sizes: 64
+        allowed_batch_sizes: 128
+        """,
+        messages.BatchingParameters(),
+    )
+    found = BatchingParameters.from_message(message)
+    assert (found.max_batch_size, found.num_batch_threads) == (128, 8)
+    assert found.allowed_batch_sizes == (64, 128)
+    assert BatchingParameters.from_message(messages.BatchingParameters()).max_batch_size == 1000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"), [((8, 4), "increasing"), ((2, 4), "must match max_batch_size")]
+)
+def test_wrong_allowed_batch_sizes(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        parameters(max_batch_size=8, allowed_batch_sizes=sizes)

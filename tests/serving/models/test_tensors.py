@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from tensorflow.core.framework import tensor_pb2, types_pb2
+
+from serving.models import tensors
+
+DTYPES = [
+    np.float16,
+    np.float32,
+    np.float64,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+    np.bool_,
+]
+arrays = st.sampled_from(DTYPES).flatmap(
+    lambda dtype: npst.arrays(dtype, npst.array_shapes(min_dims=0, max_dims=3, min_side=0))
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(arrays, st.booleans())
+def test_arrays_survive_and_tensorflow_reads_them(array, as_content):
+    message = tensor_pb2.TensorProto()
+    tensors.fill_tensor(message, array, as_content)
+    assert bool(message.tensor_content) <= as_content
+    for found in (tensors.to_array(message), tf.make_ndarray(message)):
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array)
+
+
+@settings(deadline=None)
+@given(arrays)
+def test_what_tensorflow_writes_is_read(array):
+    np.testing.assert_array_equal(tensors.to_array(tf.make_tensor_proto(array)), array)
+
+
+@given(st.lists(st.integers(0, 2**14 - 1), min_size=1))
+def test_small_integers_are_packed_as_protobuf_packs_them(values):
+    message = tensor_pb2.TensorProto()
+    tensors.fill_tensor(message, np.array(values, np.int32))
+    assert list(message.int_val) == values
+
+
+def test_strings():
+    message = tensor_pb2.TensorProto()
+    tensors.fill_tensor(message, np.array([[b"a", b"\xff\x00"]], dtype=object))
+    assert message.dtype == types_pb2.DT_STRING
+    assert tensors.to_array(message).tolist() == [[b"a", b"\xff\x00"]]
+
+
+def message(**values) -> tensor_pb2.TensorProto:
+    shape = values.pop("shape")
+    result = tensor_pb2.TensorProto(**values)
+    for size in shape:
+        result.tensor_shape.dim.add().size = size
+    return result
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        message(dtype=types_pb2.DT_FLOAT, shape=[2], tensor_content=b"123"),
+        message(dtype=types_pb2.DT_FLOAT, shape=[1], float_val=[1, 2]),
+        message(dtype=types_pb2.DT_FLOAT, shape=[-1], float_val=[1]),
+        message(dtype=types_pb2.DT_FLOAT, shape=[2**20, 2**20], float_val=[1]),
+        message(dtype=types_pb2.DT_STRING, shape=[1], tensor_content=b"1"),
+        message(dtype=types_pb2.DT_INVALID, shape=[1]),
+        message(dtype=types_pb2.DT_VARIANT, shape=[1]),
+    ],
+)
+def test_what_is_no_tensor_is_refused(wrong):
+    with pytest.raises(ValueError):
+        tensors.to_array(wrong)
