@@ -52,6 +52,6 @@ RUN /opt/denoise/bin/python -m pip install --no-deps --no-index --no-cache-dir -
 ENV PATH=/opt/denoise/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001
 WORKDIR /workspace
-# KFP gives `python -m pipeline.kubeflow_container` as its command; people give `denoise`'s words.
+# KFP gives `python -m pipeline.runners.kubeflow.container` as its command; people give `denoise`'s words.
 ENTRYPOINT ["denoise"]
 CMD ["--help"]

@@ -149,7 +149,7 @@ def schema_uri(settings: Settings) -> str:
 
 
 def _add_version_task(name: str, spec: dict[str, Any]) -> None:
-    """Puts a task before a step that finds what it depends on (`kubeflow_container.version`)."""
+    """Puts a task before a step that finds what it depends on (`container.version`)."""
     tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
     executors = spec["deploymentSpec"]["executors"]
     task, component = tasks[name], components[name]

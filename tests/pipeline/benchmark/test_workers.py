@@ -29,7 +29,7 @@ def test_a_worker_gives_the_same_images_clipped_and_curved():
 def test_a_worker_ends_when_its_parent_is_killed():
     code = (
         "import os, time\n"
-        "from components.rivals import work\n"
+        "from pipeline.benchmark import workers as work\n"
         "if __name__ == '__main__':\n"
         "    with work.workers() as pool:\n"
         "        print(pool.submit(os.getpid).result(), flush=True)\n"
