@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 
 from components.export.signatures import SERVABLE, export_servable
+from components.push.versions import versions
 
 SHAPE = (28, 28, 1)
 _MODEL = "unet"
@@ -31,8 +32,8 @@ def newest(model: pathlib.Path | None, folder: pathlib.Path) -> pathlib.Path:
     """The SavedModel to measure: the newest version under `model`, or the default
     architecture, untrained, exported into `folder`."""
     if model is not None:
-        versions = [child for child in model.glob("[0-9]*") if child.name.isdigit()]
-        return max(versions, key=lambda child: int(child.name)) if versions else model
+        pushed = versions(model)
+        return model / pushed[-1].name if pushed else model
     from components import models
 
     path = folder / SERVABLE / "1"

@@ -45,11 +45,11 @@ def WarmStart(  # a component is named as a class
     data = read_summary(examples.uri).fingerprint
     if version == RESOLVE:
         version = start_version(serving, data)
-    pushed = versions(serving)
-    if version != NONE and int(version) not in pushed:
+    pushed = [found.name for found in versions(serving)]
+    if version != NONE and version not in pushed:
         # It was removed (serving.keep_versions), and its copy is in no cache any more.
         logging.warning("Version %s is not in %s any more: taking the newest.", version, serving)
-        version = str(pushed[-1])
+        version = pushed[-1]
     if version == NONE:
         logging.info("No model was pushed to %s yet: training starts from nothing.", serving)
     else:

@@ -17,7 +17,8 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, json_utils, proto_utils
 
 from components.base import object_store
-from components.push.versions import same_model, versions
+from components.base.errors import WorkspaceError
+from components.push.versions import LARGEST, number_of, same_model, versions
 
 
 def push(model: str, serving: str, keep: int | None = None) -> str:
@@ -35,17 +36,26 @@ def push(model: str, serving: str, keep: int | None = None) -> str:
 
     Returns:
       The version.
+
+    Raises:
+      WorkspaceError: the folder's newest version has the largest number there can be.
     """
     pushed = versions(serving)
-    version = max(int(time.time()), pushed[-1] + 1 if pushed else 0)
+    newest = pushed[-1].number if pushed else 0
+    if newest == LARGEST:
+        raise WorkspaceError(
+            f"{serving}/{pushed[-1].name}: its number is the largest a version can have, so no "
+            "newer one can be pushed. Rename or remove that folder."
+        )
+    version = max(int(time.time()), newest + 1)
     if object_store.is_remote(serving):
-        for name in _left_over(serving, pushed):
+        for name in _left_over(serving):
             object_store.delete(f"{serving}/{name}")
         object_store.publish(model, f"{serving}/{version}", last="saved_model.pb")
         for old in versions(serving)[:-keep] if keep is not None else []:
             # Without its saved_model.pb it is no version any more.
-            object_store.delete(f"{serving}/{old}/saved_model.pb")
-            object_store.delete(f"{serving}/{old}")
+            object_store.delete(f"{serving}/{old.name}/saved_model.pb")
+            object_store.delete(f"{serving}/{old.name}")
         return str(version)
     folder = pathlib.Path(serving)
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,16 +70,18 @@ def push(model: str, serving: str, keep: int | None = None) -> str:
     if keep is not None:
         for old in versions(folder)[:-keep]:
             # Renamed first, for the same reason.
-            (folder / str(old)).rename(folder / f".{old}.partial")
-            shutil.rmtree(folder / f".{old}.partial")
+            (folder / old.name).rename(folder / f".{old.name}.partial")
+            shutil.rmtree(folder / f".{old.name}.partial")
     return str(version)
 
 
-def _left_over(serving: str, pushed: list[int]) -> set[str]:
+def _left_over(serving: str) -> set[str]:
     """Folders of pushes that broke off."""
-    folders = {name.partition("/")[0] for name in object_store.files(serving)}
+    files = [name.split("/") for name in object_store.files(serving)]
+    folders = {parts[0] for parts in files}
+    whole = {parts[0] for parts in files if parts[1:] == ["saved_model.pb"]}
     partial = {name for name in folders if name.startswith(".") and name.endswith(".partial")}
-    return partial | {name for name in folders if name.isdigit() and int(name) not in pushed}
+    return partial | {name for name in folders - whole if number_of(name) is not None}
 
 
 def _sync(path: pathlib.Path) -> None:
@@ -114,8 +126,9 @@ def _pushed_already(model: str, serving: str) -> str | None:
     pushed = versions(serving)
     if not pushed:
         return None
-    with object_store.local_copy(f"{serving}/{pushed[-1]}") as folder:
-        return str(pushed[-1]) if same_model(pathlib.Path(model), folder) else None
+    newest = pushed[-1].name
+    with object_store.local_copy(f"{serving}/{newest}") as folder:
+        return newest if same_model(pathlib.Path(model), folder) else None
 
 
 class AtomicPusher(tfx_component.Pusher):

@@ -27,7 +27,7 @@ def pushed_model(workspace: Workspace) -> pathlib.Path:
         raise ModelError(
             f"{workspace.serving}: no model was pushed. Call `denoise run`, or give --model DIR."
         )
-    return workspace.serving / str(pushed[-1])
+    return workspace.serving / pushed[-1].name
 
 
 def rows(folder: pathlib.Path, split: str, settings: Settings) -> Iterator[tuple[np.ndarray, ...]]:

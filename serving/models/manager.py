@@ -27,6 +27,7 @@ from typing import Any
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from components.push import versions as pushed
 from serving.models.servable import Servable, missing_file
 from serving.protocol.codes import Code, StatusError, from_exception, invalid_argument
 from serving.protocol.metrics import Metrics
@@ -114,15 +115,6 @@ def _validate(config: Any, old: Mapping[str, Any]) -> None:
             )
         if platform != PLATFORM:
             raise invalid_argument(f"Model {model.name} requests unsupported platform {platform}")
-
-
-def _version_folders(base_path: pathlib.Path) -> dict[int, pathlib.Path]:
-    """Folders named by a number, as IndexChildrenByVersion finds them."""
-    folders: dict[int, pathlib.Path] = {}
-    for child in sorted(base_path.iterdir()):
-        if child.name.isascii() and child.name.isdigit() and child.is_dir():
-            folders[int(child.name)] = child
-    return folders
 
 
 def _aspired(config: Any, versions: Iterable[int]) -> list[int]:
@@ -406,7 +398,7 @@ class ModelManager:
             return False
         base_path = pathlib.Path(model.config.base_path)
         try:
-            folders = _version_folders(base_path)
+            folders = {found.number: base_path / found.name for found in pushed.folders(base_path)}
         except OSError as error:
             # A base path that is gone for a moment unloads nothing.
             self._warn(

@@ -105,12 +105,12 @@ class LoadedDenoiser:
         Raises:
           ModelError: there is none, or it has no predict_pixels signature.
         """
+        from components.push.versions import versions
         from serving.models.servable import Servable
         from serving.protocol.codes import from_exception
 
-        versions = [child for child in path.glob("[0-9]*") if child.name.isdigit()]
-        if not (path / "saved_model.pb").is_file() and versions:
-            path = max(versions, key=lambda child: int(child.name))
+        if not (path / "saved_model.pb").is_file() and (pushed := versions(path)):
+            path = path / pushed[-1].name
         if not (path / "saved_model.pb").is_file():
             raise ModelError(
                 f"--model {path}: there is no SavedModel. Give the folder `denoise run` pushes "

@@ -95,7 +95,7 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     assert here == there
 
     serving = f"{bucket}/pipelines/serving/denoiser"
-    (version,) = versions.versions(serving)
+    (version,) = (found.number for found in versions.versions(serving))
     pushed = tasks["AtomicPusher"]["outputs"]["pushed_model"]["metadata"]
     assert (pushed["pushed"], pushed["pushed_destination"]) == (1, f"{serving}/{version}")
     object_store.download(f"{serving}/{version}", tmp_path / "model")
@@ -110,7 +110,7 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     ran = {task.name for task in second.tasks if task.state == "done"}
     assert ran == {"CsvIngestion-version", "PushedModel-version", "WarmStart-version"}
     assert second.pushed == f"{serving}/{version}"
-    assert versions.versions(serving) == [version]
+    assert [found.number for found in versions.versions(serving)] == [version]
 
     # A newer span: trained on from the pushed model, compared with it, and pushed.
     clothing.write_csvs(tmp_path / "span-2", train=TRAIN, test=TEST, seed=8)
@@ -127,4 +127,4 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     assert evaluation.metrics(str(tmp_path / "third"), "baseline")
     assert third["PushedModel"].outputs["model"].metadata["pushed_version"] == str(version)
     newer = third["AtomicPusher"].outputs["pushed_model"].metadata["pushed_version"]
-    assert versions.versions(serving) == [version, int(newer)]
+    assert [found.number for found in versions.versions(serving)] == [version, int(newer)]

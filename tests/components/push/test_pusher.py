@@ -40,7 +40,7 @@ def test_versions_grow_even_within_a_second(model, tmp_path):
     serving = tmp_path / "denoiser"
     pushed = [int(push(str(model), str(serving))) for _ in range(3)]
     assert pushed == sorted(set(pushed))
-    assert versions.versions(str(serving)) == pushed
+    assert [found.number for found in versions.versions(str(serving))] == pushed
 
 
 def test_a_server_that_polls_never_sees_half_a_version(model, tmp_path):
@@ -75,7 +75,7 @@ def test_a_push_that_breaks_off_leaves_nothing_to_serve(model, tmp_path, monkeyp
     with pytest.raises(OSError, match="No space"):
         push(str(model), str(serving))
     monkeypatch.undo()
-    assert versions.versions(str(serving)) == [int(kept)]
+    assert [found.number for found in versions.versions(str(serving))] == [int(kept)]
     push(str(model), str(serving))
     assert all(path.name.isdigit() for path in serving.iterdir())
 
@@ -143,4 +143,4 @@ def test_a_folder_without_its_graph_is_no_version(model, tmp_path):
     version = push(str(model), str(serving))
     (serving / "9999999999").mkdir()
     (serving / "notes").mkdir()
-    assert versions.versions(str(serving)) == [int(version)]
+    assert [found.number for found in versions.versions(str(serving))] == [int(version)]

@@ -121,6 +121,15 @@ def test_version_policies(models, base_path, policy, expected):
         assert served(manager) == max(expected)
 
 
+def test_an_odd_folder_does_not_take_the_model_away(models, base_path):
+    """Its number is more than an int64, in which every answer tells a version."""
+    with running(single_model_config("m", base_path)) as manager:
+        add_version(models, base_path, 20261125212712123456)
+        add_version(models, base_path, 2).rename(base_path / "00002")
+        wait_until(lambda: states(manager) == {1: State.END, 2: State.AVAILABLE})
+        assert served(manager) == 2
+
+
 def test_a_broken_version_is_reported_and_the_old_one_serves_on(models, base_path):
     loader = Loader()
     with running(single_model_config("m", base_path), loader) as manager:
