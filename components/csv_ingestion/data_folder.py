@@ -9,8 +9,12 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from components.base.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _SPLITS = ("train", "test")
 _SPAN = re.compile(r"span-(\d+)")
@@ -47,6 +51,31 @@ def latest_span(path: pathlib.Path | str) -> pathlib.Path:
     folder = pathlib.Path(path)
     spans = _spans(folder)
     return spans[max(spans)] if has_spans(folder) else folder
+
+
+def rows(
+    path: pathlib.Path | str, split: str, pixels: int, classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Reads a split of a local data folder, in blocks.
+
+    Args:
+      path: The data folder; of its spans, the latest is read.
+      split: `train` or `test`.
+      pixels: Values of an image, H*W*C.
+      classes: Labels are 0 to `classes - 1`.
+
+    Yields:
+      Labels int64 (n,), pixels uint8 (n, H*W*C) and keys int64 (n,).
+
+    Raises:
+      DataError: a file is broken, or a row is bad; names it.
+    """
+    from components.csv_ingestion import examples, ingest, reader
+
+    row = reader.RowFormat(pixels, classes)
+    ranges, _ = ingest.plan(str(latest_span(path)), {split: f"{split}/*.csv*"})
+    for file, compressed in dict.fromkeys((part.path, part.compressed) for part in ranges):
+        yield from examples.read_file(file, compressed, row)
 
 
 def _spans(folder: pathlib.Path) -> dict[int, pathlib.Path]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from components.base import object_store
+from components.base.errors import ModelError
 from components.training import start as training_start
 
 NONE = training_start.NONE
@@ -77,6 +78,20 @@ def versions(serving: pathlib.Path | str) -> list[Version]:
     if not local.is_dir():
         return []
     return [version for version in folders(local) if (local / version.name / _COMPLETE).is_file()]
+
+
+def pushed_model(serving: pathlib.Path) -> pathlib.Path:
+    """The newest pushed SavedModel of a local serving folder.
+
+    Raises:
+      ModelError: none was pushed.
+    """
+    pushed = versions(serving)
+    if not pushed:
+        raise ModelError(
+            f"{serving}: no model was pushed. Call `denoise run`, or give --model DIR."
+        )
+    return serving / pushed[-1].name
 
 
 def same_model(one: pathlib.Path, other: pathlib.Path) -> bool:

@@ -26,6 +26,7 @@ from components.base.errors import DataError
 from components.base.files import write_json
 from components.base.progress import report
 from components.base.settings import Settings
+from components.csv_ingestion import data_folder
 from components.filters import RIVALS, ridge
 from components.filters import best_parameters as tuning
 from pipeline import display
@@ -45,7 +46,6 @@ from pipeline.benchmark.contents import (
     Tuning,
 )
 from pipeline.benchmark.published import PUBLISHED
-from pipeline.commands import evaluating
 from pipeline.dag import ROOT, code_fingerprint
 from pipeline.workspace import Workspace
 
@@ -133,7 +133,9 @@ class _Benchmarking:
         shape = self.settings.image.shape
 
         def images(split: str) -> Images:
-            return Images.gather(evaluating.rows(self.folder, split, self.settings), shape)
+            classes = len(self.settings.data.classes)
+            rows = data_folder.rows(self.folder, split, self.settings.image.pixels, classes)
+            return Images.gather(rows, shape)
 
         report(_STEP, 0, 2, "reading the training images")
         self.train = images("train")

@@ -12,7 +12,8 @@ import pytest
 
 from components import models
 from components.tuning.trials import Tuning
-from pipeline import cli, config
+from pipeline import config
+from pipeline.commands.run import run
 from pipeline.history import status, summary
 from pipeline.workspace import Workspace
 from tests import clothing
@@ -47,7 +48,7 @@ def workspace(tmp_path_factory):
 
 
 def _run(name, overrides, data, workspace):
-    cli.run(workspace=workspace.root, preset=name, set_=overrides, data=data)
+    run(workspace=workspace.root, preset=name, set_=overrides, data=data)
     return summary.read(workspace)
 
 

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from components.base import settings
 from pipeline import cli, config
+from pipeline.commands import options
 
 COMMANDS = sorted(
     command.name or command.callback.__name__ for command in cli.app.registered_commands
@@ -29,13 +31,18 @@ def test_help_names_every_command_without_heavy_imports():
         "from pipeline import cli\n"
         "try: cli.main()\n"
         "except SystemExit as end: status = end.code\n"
-        "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'numpy', 'pydantic', 'yaml'}\n"
+        "heavy &= set(sys.modules)\n"
         "print('heavy:', sorted(heavy), 'status:', status)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "heavy: [] status: 0" in done.stdout
     for command in COMMANDS:
         assert re.search(rf"\b{command}\b", done.stdout), command
+
+
+def test_the_default_preset_is_that_of_the_settings():
+    assert options.DEFAULT_PRESET == settings.DEFAULT_PRESET
 
 
 @pytest.mark.parametrize("command", COMMANDS)

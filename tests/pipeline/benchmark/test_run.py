@@ -20,7 +20,7 @@ from pipeline.benchmark import severity
 from pipeline.benchmark import workers as work
 from pipeline.benchmark.contents import ALL, Benchmark, Method
 from pipeline.benchmark.images import NoisyImages
-from pipeline.commands import evaluating
+from pipeline.commands.evaluate import measured
 from pipeline.workspace import Workspace
 from tests import clothing
 
@@ -142,7 +142,7 @@ def test_every_method_is_measured_under_every_noise(shared, data):
 
 def test_a_models_figures_are_those_of_denoise_evaluate(shared, data, saved_model):
     found = _run(shared, data)
-    expected = evaluating.evaluate(str(saved_model), data, SETTINGS)
+    expected = measured(str(saved_model), data, SETTINGS)
     for row in expected:
         if row.noise == ALL:
             continue

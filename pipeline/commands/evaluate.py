@@ -3,49 +3,54 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from components.base import progress
 from components.base.errors import ModelError
-from components.base.settings import Settings
-from pipeline.history.summary import ALL, Metrics
+from pipeline.commands import options
+from pipeline.commands.session import answer, data_folder, session
 from pipeline.workspace import Workspace
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def pushed_model(workspace: Workspace) -> pathlib.Path:
-    """The newest pushed SavedModel.
+    from components.base.settings import Settings
+    from pipeline.history.summary import Metrics
 
-    Raises:
-      ModelError: none was pushed.
+
+def evaluate(
+    model: options.Model = None,
+    data: options.Data = None,
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    preset: options.Preset = options.DEFAULT_PRESET,
+    set_: options.Set = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Measure any SavedModel on the test images of a data folder.
+
+    Example: `denoise evaluate --model workspace/serving/denoiser/1700000000 --data my_images`.
     """
-    from components.push.versions import versions
+    from components.push.versions import pushed_model
+    from pipeline import config
+    from pipeline.history import summary
 
-    pushed = versions(workspace.serving)
-    if not pushed:
-        raise ModelError(
-            f"{workspace.serving}: no model was pushed. Call `denoise run`, or give --model DIR."
+    settings = config.load(preset, set_ or [])
+    place = Workspace(workspace)
+    with session(place.logs, "evaluate", verbose) as (out, _, steps):
+        with steps.step("evaluate"):
+            folder = data_folder(data, workspace)
+            saved_model = model or pushed_model(place.serving)
+            figures = measured(str(saved_model), folder, settings)
+        shown = [row for row in figures if row.label == summary.ALL]
+        answer(
+            figures,
+            as_json,
+            out,
+            show=lambda console: console.print(summary.metrics_table(shown, str(saved_model))),
         )
-    return workspace.serving / pushed[-1].name
 
 
-def rows(folder: pathlib.Path, split: str, settings: Settings) -> Iterator[tuple[np.ndarray, ...]]:
-    """Labels int64 (n,), pixels uint8 (n, H*W*C) and keys int64 (n,) of a split, in blocks.
-
-    Raises:
-      DataError: a file is broken, or a row is bad; names it.
-    """
-    from components.csv_ingestion import examples, ingest, reader
-    from components.csv_ingestion.data_folder import latest_span
-
-    row = reader.RowFormat(settings.image.pixels, len(settings.data.classes))
-    ranges, _ = ingest.plan(str(latest_span(folder)), {split: f"{split}/*.csv*"})
-    for path, compressed in dict.fromkeys((part.path, part.compressed) for part in ranges):
-        yield from examples.read_file(path, compressed, row)
-
-
-def evaluate(saved_model: str, folder: pathlib.Path, settings: Settings) -> list[Metrics]:
+def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list[Metrics]:
     """Measures a SavedModel on every noise of `noise.evaluation` and every test image.
 
     Args:
@@ -60,15 +65,22 @@ def evaluate(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
       DataError: the data cannot be read.
       ModelError: the model cannot be loaded or takes other images.
     """
+    import numpy as np
+
+    from components.base import progress
+    from components.csv_ingestion.data_folder import rows
     from components.evaluation.measure import FIGURES, Measurement, load_denoiser, sums
     from components.image.pixels import normalise
+    from pipeline.history.summary import ALL, Metrics
 
     denoise = load_denoiser(saved_model)
     measurement = Measurement(settings.noise.evaluation, settings.noise.seed)
     totals: dict[tuple[str, str], np.ndarray] = {}
     done = 0
     batch = settings.evaluation.batch_size
-    for labels, pixels, keys in rows(folder, "test", settings):
+    for labels, pixels, keys in rows(
+        folder, "test", settings.image.pixels, len(settings.data.classes)
+    ):
         for start in range(0, len(labels), batch):
             part = slice(start, start + batch)
             clean = np.asarray(normalise(pixels[part], settings.image.shape))

@@ -1,0 +1,125 @@
+"""`denoise compile`: the pipeline for Kubeflow Pipelines or Vertex AI, and a dry run of it."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Annotated, Literal
+
+import typer
+
+from components.base.errors import DenoiseError, NotBlessedError, UsageError
+from pipeline.commands import options
+from pipeline.commands.session import answer
+
+
+def compile(
+    image: Annotated[str, typer.Option("--image", help="Container image of the steps.")],
+    pipeline_root: Annotated[
+        str,
+        typer.Option("--pipeline-root", metavar="URI", help="s3://, minio:// or gs://BUCKET/…"),
+    ],
+    runner: Annotated[
+        Literal["kubeflow", "vertex"], typer.Option("--runner", help="For which orchestrator.")
+    ] = "kubeflow",
+    output: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Default: pipeline.yaml, for vertex job.json."
+        ),
+    ] = None,
+    preset: options.Preset = options.DEFAULT_PRESET,
+    set_: options.Set = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="URI", help="Data folder; default: PIPELINE_ROOT/data."),
+    ] = None,
+    serving: Annotated[
+        str | None,
+        typer.Option(
+            "--serving",
+            metavar="URI",
+            help="Where models are pushed; default: PIPELINE_ROOT/serving/denoiser.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Execute it here, as Kubeflow Pipelines would."),
+    ] = False,
+    dry_run_folder: Annotated[
+        pathlib.Path,
+        typer.Option("--dry-run-folder", metavar="DIR", help="Logs, cache and stand-in store."),
+    ] = options.DEFAULT_WORKSPACE / "dry-run",
+    real_store: Annotated[
+        bool,
+        typer.Option(
+            "--real-store",
+            help="In a dry run, use the object store itself, with the environment's credentials.",
+        ),
+    ] = False,
+    parameter: options.Parameter = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Compile the pipeline for Kubeflow Pipelines 2, and try it here without a cluster.
+
+    Or, with `--runner vertex`, for Vertex AI Pipelines.
+
+    Example: `denoise compile --image registry.example.org/denoise:1
+    --pipeline-root s3://ml/denoise --output pipeline.yaml --dry-run --data my_images`.
+    """
+    from pipeline import config, display
+    from pipeline.runners import vertex
+    from pipeline.runners.kubeflow import compile as kubeflow
+    from pipeline.runners.kubeflow.dry_run import run as rehearsal
+
+    if runner == "vertex" and dry_run:
+        raise UsageError("--dry-run: executes as Kubeflow would, so not with --runner vertex.")
+    output = output or pathlib.Path("job.json" if runner == "vertex" else "pipeline.yaml")
+    settings = config.load(preset, set_ or [])
+    if settings.training.strategy == "multi_worker":
+        raise UsageError(
+            "training.strategy=multi_worker: the Trainer of a compiled pipeline is one container. "
+            "Take auto."
+        )
+    locations = kubeflow.Locations.under(pipeline_root, _absolute(data), _absolute(serving))
+    parameters = options.parameters(parameter)
+    with display.quiet(dry_run_folder / "compile.log", verbose) as (out, err):
+        stream = err if as_json else out
+        if runner == "vertex":
+            job = vertex.compile(settings, image, locations)
+            vertex.write(job, output)
+            spec = job["pipelineSpec"]
+        else:
+            spec = kubeflow.compile(settings, image, locations)
+            kubeflow.write(spec, output)
+        tasks = spec["root"]["dag"]["tasks"]
+        console = display.console(stream)
+        console.print(f"{output}: {len(tasks)} tasks, PipelineSpec {spec['schemaVersion']}")
+        if not dry_run:
+            return
+        with display.Steps(stream, total=len(tasks)) as steps:
+            try:
+                result = rehearsal.run(
+                    output,
+                    dry_run_folder,
+                    parameters,
+                    real_store=real_store,
+                    started=steps.start,
+                    finished=lambda task: steps.finish(task.state),
+                )
+            except DenoiseError:
+                steps.finish("failed")
+                raise
+        if as_json:
+            answer(result, as_json, out)
+        console.print(f"blessed     {'yes' if result.blessed else 'no'}")
+        console.print(f"pushed      {result.pushed or 'no'}", soft_wrap=True)
+    if not result.pushed:
+        raise NotBlessedError("The pipeline ran, but the model was not blessed, so not pushed.")
+
+
+def _absolute(location: str | None) -> str | None:
+    """A data or serving folder as the steps, which run in folders of their own, can read it."""
+    if location is None or "://" in location:
+        return location
+    return str(pathlib.Path(location).resolve())

@@ -1,0 +1,60 @@
+"""`denoise run`: the pipeline, from CSVs to a pushed model."""
+
+from __future__ import annotations
+
+from components.base.errors import NotBlessedError, RunError
+from pipeline.commands import options
+from pipeline.commands.session import answer, data_folder, session
+from pipeline.workspace import Workspace
+
+
+def run(
+    workspace: options.Workspace = options.DEFAULT_WORKSPACE,
+    preset: options.Preset = options.DEFAULT_PRESET,
+    set_: options.Set = None,
+    data: options.Data = None,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Run the pipeline: from CSVs to a pushed model.
+
+    Without `--data` it takes Fashion-MNIST. A run that was killed goes on with its last
+    unfinished step; steps whose inputs did not change are not run again.
+
+    Example: `denoise run --set training.epochs=3`.
+    """
+    from pipeline import config, display
+    from pipeline.history import summary
+
+    settings = config.load(preset, set_ or [])
+    place = Workspace(workspace)
+    with place.lock(), session(place.logs, "run", verbose) as (out, err, steps):
+        stream = err if as_json else out
+        if data is None:
+            with steps.step("Fashion-MNIST"):
+                folder = data_folder(None, workspace)
+        else:
+            folder = data_folder(data, workspace)
+        from pipeline.runners import local
+
+        try:
+            result = local.run(settings, place, folder, stream)
+        except RunError as error:
+            if verbose:
+                raise
+            raise type(error)(f"{error}\nThe whole log: {place.logs / 'run.log'}") from error
+        if as_json:
+            answer(result, as_json, out)
+        summary.show(result, display.console(stream))
+    if result.outcome == "not blessed":
+        raise NotBlessedError(
+            "The model was not blessed, so it was not pushed; what is served stays as it is.\n"
+            + "\n".join(f"  {miss}" for miss in result.misses)
+            + "\nTrain longer or otherwise (--set training.epochs=…), or lower "
+            "evaluation.thresholds if the bound is wrong."
+        )
+    if result.outcome == "not servable":
+        raise NotBlessedError(
+            "The exported model did not answer as the trainer's did, so it was not pushed.\n"
+            + "\n".join(f"  {failure}" for failure in result.serving_check["failures"])
+        )
