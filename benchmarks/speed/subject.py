@@ -59,7 +59,7 @@ def _run(components: list[Any], folder: str) -> dict[str, Any]:
     from tfx.orchestration.local import local_dag_runner
     from tfx.orchestration.pipeline import Pipeline
 
-    from pipeline import dag
+    from components.base import code
 
     connection = metadata.sqlite_metadata_connection_config(f"{folder}/metadata.sqlite")
     pipeline = Pipeline(
@@ -67,7 +67,7 @@ def _run(components: list[Any], folder: str) -> dict[str, Any]:
         pipeline_root=f"{folder}/root",
         components=components,
         metadata_connection_config=connection,
-        beam_pipeline_args=[*_BEAM, f"--setup_file={dag.ROOT / 'setup.py'}"],
+        beam_pipeline_args=[*_BEAM, f"--setup_file={code.ROOT / 'setup.py'}"],
     )
     started = time.perf_counter()
     local_dag_runner.LocalDagRunner().run(pipeline)

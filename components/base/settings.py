@@ -341,6 +341,10 @@ class Settings(_Section):
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
 
+    def sections(self, *names: str) -> dict[str, Any]:
+        """The named sections and fields as plain values, for JSON."""
+        return self.model_dump(mode="json", include=set(names))
+
     @pydantic.model_validator(mode="after")
     def _thresholds_are_measured(self) -> Settings:
         unknown = set(self.evaluation.thresholds) - {*self.noise.evaluation, "*"}

@@ -112,12 +112,3 @@ def train(images, labels, classes: int, epochs: int, seed: int):
         verbose=0,
     )
     return model
-
-
-def predict(model):
-    """A trained classifier as a function: float32 (N, H, W, C) in [0, 1] to labels, int64 (N,)."""
-    import tensorflow as tf
-
-    return tf.function(
-        lambda images: tf.argmax(model(images, training=False), axis=-1), reduce_retracing=True
-    )

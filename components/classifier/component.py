@@ -9,12 +9,15 @@ from the cache however often the denoiser is trained.
 import json
 import pathlib
 import time
+from typing import Any
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.classifier.result import CLASSIFIER_FILE, FIGURES_FILE
+from components.base import code
+from components.base.settings import Settings
+from components.classifier.result import CLASSIFIER_FILE, FIGURES_FILE, predict
 
 
 @component
@@ -38,7 +41,6 @@ def ReferenceClassifier(  # a component is named as a class
         MAX_TRAINING_IMAGES,
         READ_BATCH,
         load,
-        predict,
         train,
     )
     from components.image.pixels import normalise
@@ -71,3 +73,25 @@ def ReferenceClassifier(  # a component is named as a class
         "validation_accuracy": float(np.concatenate(right).mean()),
     }
     (folder / FIGURES_FILE).write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def step(settings: Settings, ingestion: Any, after: Any) -> Any | None:
+    """The classifier, as the DAG has it. None: `report.classifier` is not set.
+
+    Args:
+      settings: The run's.
+      ingestion: Its Examples are trained on.
+      after: A step to wait for: only the report needs the classifier.
+    """
+    if not settings.report.classifier:
+        return None
+    sections = {
+        **settings.sections("image", "report", "seed"),
+        "classes": len(settings.data.classes),
+        "code": code.fingerprint(__name__),
+    }
+    classifier = ReferenceClassifier(
+        examples=ingestion.outputs["examples"], sections=json.dumps(sections, sort_keys=True)
+    )
+    classifier.add_upstream_node(after)
+    return classifier

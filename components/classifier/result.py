@@ -12,11 +12,18 @@ FIGURES_FILE = "classifier.json"
 """In the model: images trained on, parameters, seconds, accuracy on the validation split."""
 
 
+def predict(model: Any) -> Any:
+    """A trained classifier as a function: float32 (N, H, W, C) in [0, 1] to labels, int64 (N,)."""
+    import tensorflow as tf
+
+    return tf.function(
+        lambda images: tf.argmax(model(images, training=False), axis=-1), reduce_retracing=True
+    )
+
+
 def load_classifier(folder: str) -> Any:
     """The classifier in a folder: float32 (N, H, W, C) in [0, 1] to labels, int64 (N,)."""
     import keras
-
-    from components.classifier.classifier import predict
 
     return predict(keras.saving.load_model(pathlib.Path(folder, CLASSIFIER_FILE)))
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from google.protobuf import any_pb2, wrappers_pb2
 from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
 
-from components.base.settings import DataSettings, ImageSettings
+from components.base import code
+from components.base.places import Places
+from components.base.settings import DataSettings, ImageSettings, Settings
 from components.csv_ingestion import executor, ingest
 
 _SPAN_FOLDER = "span-{SPAN}/"
@@ -79,3 +82,14 @@ class CsvIngestion(component.FileBasedExampleGen):
             output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
             output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
         )
+
+
+def step(settings: Settings, places: Places) -> Any:
+    """Ingestion, as the DAG has it."""
+    return CsvIngestion(
+        input_base=places.data,
+        image=settings.image,
+        data=settings.data,
+        spans=places.spans,
+        provenance={"code": code.fingerprint(__name__)},
+    )

@@ -6,11 +6,13 @@ It holds `train/*.csv[.gz]` and `test/*.csv[.gz]`, or such folders as spans:
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from components.base import object_store
 from components.base.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,3 +88,36 @@ def _spans(folder: pathlib.Path) -> dict[int, pathlib.Path]:
 def _csvs(folder: pathlib.Path, split: str) -> Iterator[pathlib.Path]:
     yield from (folder / split).glob("*.csv")
     yield from (folder / split).glob("*.csv.gz")
+
+
+def newest_span(names: Sequence[str]) -> str:
+    """The folder `span-N` with the highest N, or an empty string without spans.
+
+    Args:
+      names: Of the files in a data folder, as paths within it.
+    """
+    folders = {name.partition("/")[0] for name in names}
+    if folders & set(_SPLITS):
+        return ""
+    numbers = {folder: _SPAN.fullmatch(folder) for folder in folders}
+    found = {int(match[1]): folder for folder, match in numbers.items() if match}
+    return found[max(found)] if found else ""
+
+
+def version(parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """A fingerprint of the files that ingestion will read: names, sizes and times.
+
+    Args:
+      parameters: Ingestion's: `input_base` is the data folder, a local path or a URI.
+      inputs: Not used: it has none.
+    """
+    location = parameters["input_base"]
+    if object_store.is_remote(location):
+        newest = newest_span(object_store.files(location))
+        return object_store.fingerprint(f"{location}/{newest}".rstrip("/"))
+    digest = hashlib.sha256()
+    folder = latest_span(location)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        stat = file.stat()
+        digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

@@ -34,6 +34,7 @@ def AnomalyGate(  # a component is named as a class
     schema: InputArtifact[standard_artifacts.Schema],
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     drift: OutputArtifact[standard_artifacts.ExampleAnomalies],
+    code: Parameter[str],
     previous_statistics: Parameter[str] = "",
 ) -> None:
     """Raises if the data is not what the schema says.
@@ -43,6 +44,7 @@ def AnomalyGate(  # a component is named as a class
       schema: With drift comparators.
       anomalies: What ExampleValidator found.
       drift: What was found here, one text proto per pair of splits.
+      code: Fingerprint of the code, so that a change of it is not answered from the cache.
       previous_statistics: URI of the last run's statistics; empty: there was none.
 
     Raises:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import json_utils
 
-from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
+from components.base import code as sources
+from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings, Settings
 from components.evaluation import executor
 
 
@@ -70,3 +73,16 @@ class QualityEvaluator(base_beam_component.BaseBeamComponent):
                 sections=json_utils.dumps(sections),
             )
         )
+
+
+def step(settings: Settings, transform: Any, trainer: Any, baseline: Any) -> Any:
+    """The evaluation, as the DAG has it: of the trained model, against the pushed one."""
+    return QualityEvaluator(
+        examples=transform.outputs["transformed_examples"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        image=settings.image,
+        noise=settings.noise,
+        evaluation=settings.evaluation,
+        code=sources.fingerprint(__name__),
+    )

@@ -20,10 +20,9 @@ from tfx.utils import io_utils, json_utils, path_utils
 from components.base.progress import report
 from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
 from components.evaluation import eval_config
-from components.evaluation.measure import FIGURES, Measurement, load_denoiser, sums
+from components.evaluation.measure import Measurement, load_denoiser, sums
+from components.evaluation.result import FIGURES, PER_IMAGE_FILE
 
-PER_IMAGE_FILE = "per_image"
-"""Prefix of the Parquet files beside TFMA's results: one row per image and noise."""
 PER_IMAGE_SCHEMA = pa.schema(
     [
         ("key", pa.int64()),

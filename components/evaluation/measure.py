@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-METRICS = ("mse", "mae", "psnr", "ssim")
-FIGURES = (*METRICS, *(f"noisy_{name}" for name in METRICS), "psnr_gain")
-"""mse, mae: pixels in [0, 1]; psnr, psnr_gain: dB; `noisy_`: the same of the noisy input."""
+from components.evaluation.result import FIGURES, METRICS
 
 Denoise = Callable[[Any], Any]
 """Noisy float32 (N, H, W, C) in [0, 1] to denoised, the same shape and range."""

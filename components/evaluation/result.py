@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluation.executor import PER_IMAGE_FILE
-from components.evaluation.measure import FIGURES
-
+PER_IMAGE_FILE = "per_image"
+"""Prefix of the Parquet files beside TFMA's results: one row per image and noise."""
+METRICS = ("mse", "mae", "psnr", "ssim")
+FIGURES = (*METRICS, *(f"noisy_{name}" for name in METRICS), "psnr_gain")
+"""mse, mae: pixels in [0, 1]; psnr, psnr_gain: dB; `noisy_`: the same of the noisy input."""
 ALL = "*"
 """In place of a noise or label: the mean over all of them."""
 
@@ -117,6 +119,3 @@ def per_image(evaluation: str) -> Any:
     table = pa.concat_tables(tables).unify_dictionaries()
     noise = np.asarray(table["noise"].cast(pa.string()).to_pylist())
     return table.take(np.lexsort((table["key"].to_numpy(), noise)))
-
-
-__all__ = ["ALL", "FIGURES", "Miss", "metrics", "misses", "per_image"]

@@ -16,8 +16,10 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, json_utils, proto_utils
 
-from components.base import object_store
+from components.base import code, object_store
 from components.base.errors import WorkspaceError
+from components.base.places import Places
+from components.base.settings import Settings
 from components.push.versions import LARGEST, number_of, same_model, versions
 
 
@@ -135,3 +137,19 @@ class AtomicPusher(tfx_component.Pusher):
     """TFX's Pusher with the atomic executor."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+
+def step(settings: Settings, places: Places, trainer: Any, evaluator: Any, check: Any) -> Any:
+    """The push, as the DAG has it: of a model that was blessed twice."""
+    return AtomicPusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=check.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.serving)
+        ),
+        custom_config={
+            "keep_versions": settings.serving.keep_versions,
+            "code": code.fingerprint(__name__),
+        },
+    )

@@ -6,11 +6,13 @@ import filecmp
 import os
 import pathlib
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from components.base import object_store
 from components.base.errors import ModelError
+from components.csv_ingestion.result import read_summary
 from components.training import start as training_start
 
 NONE = training_start.NONE
@@ -138,3 +140,26 @@ def start_version(serving: str, data: str) -> str:
     with object_store.local_copy(f"{serving}/{newest}/{_EXTRA}") as folder:
         start = training_start.read(folder)
     return start.version if start is not None and start.data == data else newest
+
+
+def copy(serving: str, version: str, folder: str) -> None:
+    """Copies a pushed version to a local folder."""
+    with object_store.local_copy(f"{serving}/{version}") as pushed:
+        shutil.copytree(pushed, folder, dirs_exist_ok=True)
+
+
+def baseline(parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """The version PushedModel takes, or NONE.
+
+    Args:
+      parameters: The step's.
+      inputs: The folder of each input artifact.
+    """
+    from tfx.utils import path_utils
+
+    return latest(parameters["serving"], path_utils.serving_model_path(inputs["candidate"]))
+
+
+def start(parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """The version WarmStart takes, or NONE. Arguments as for `baseline`."""
+    return start_version(parameters["serving"], read_summary(inputs["examples"]).fingerprint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from tfx import types
@@ -11,11 +12,32 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.experimental import simple_artifacts
 
+from components.base import code as sources
+from components.base.places import Places
 from components.base.settings import Settings
 from components.report import executor
+from components.report.inputs import INPUTS, OPTIONAL
 
 _NOT_ABOUT_RESULTS = {"beam", "kubeflow"}
 """Where a run computes, not what."""
+
+
+_TYPES = {
+    "examples": standard_artifacts.Examples,
+    "statistics": standard_artifacts.ExampleStatistics,
+    "schema": standard_artifacts.Schema,
+    "anomalies": standard_artifacts.ExampleAnomalies,
+    "drift": standard_artifacts.ExampleAnomalies,
+    "transformed_examples": standard_artifacts.Examples,
+    "transformed_statistics": standard_artifacts.ExampleStatistics,
+    "model": standard_artifacts.Model,
+    "model_run": standard_artifacts.ModelRun,
+    "evaluation": standard_artifacts.ModelEvaluation,
+    "infra_blessing": standard_artifacts.InfraBlessing,
+    "pushed_model": standard_artifacts.PushedModel,
+    "classifier": standard_artifacts.Model,
+    "tuner_results": standard_artifacts.TunerResults,
+}
 
 
 class ReportSpec(ComponentSpec):
@@ -26,22 +48,7 @@ class ReportSpec(ComponentSpec):
         "data_folder": ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        "schema": ChannelParameter(type=standard_artifacts.Schema),
-        "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
-        "drift": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
-        "transformed_examples": ChannelParameter(type=standard_artifacts.Examples),
-        "transformed_statistics": ChannelParameter(
-            type=standard_artifacts.ExampleStatistics, optional=True
-        ),
-        "model": ChannelParameter(type=standard_artifacts.Model),
-        "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
-        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
-        "pushed_model": ChannelParameter(type=standard_artifacts.PushedModel),
-        "classifier": ChannelParameter(type=standard_artifacts.Model, optional=True),
-        "tuner_results": ChannelParameter(type=standard_artifacts.TunerResults, optional=True),
+        name: ChannelParameter(type=_TYPES[name], optional=name in OPTIONAL) for name in INPUTS
     }
     OUTPUTS = {"report": ChannelParameter(type=simple_artifacts.File)}  # noqa: RUF012
 
@@ -80,3 +87,29 @@ class Report(base_component.BaseComponent):
                 **given,
             )
         )
+
+
+def step(settings: Settings, places: Places, made: Mapping[str, Any]) -> Any:
+    """The report, as the DAG has it.
+
+    Args:
+      settings: The run's.
+      places: The run's.
+      made: Every other step of the DAG, by its id.
+    """
+    inputs = {
+        name: made[maker].outputs.get(output)
+        for name, (maker, output) in INPUTS.items()
+        if name not in OPTIONAL or maker in made
+    }
+    return Report(
+        settings=settings,
+        data_folder=places.data,
+        code={
+            "ingestion": sources.fingerprint("components.csv_ingestion.component"),
+            "Transform": sources.fingerprint("components.transform.component"),
+            "training": sources.fingerprint("components.training.component"),
+            "report": sources.fingerprint(__name__),
+        },
+        **inputs,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
@@ -22,6 +21,8 @@ from components.csv_ingestion.result import (
     read_summary,
 )
 from components.evaluation.measure import METRICS
+from components.report.inputs import Artifacts
+from components.report.result import outcome
 from components.tuning.trials import Tuning
 from components.tuning.trials import read as read_tuning
 
@@ -37,27 +38,6 @@ _MEASURES = {
     "L_INFTY": "L∞ distance",
 }
 _LIBRARIES = ("tfx", "tensorflow", "keras", "apache-beam", "numpy")
-
-
-@dataclasses.dataclass(frozen=True)
-class Artifacts:
-    """Where the steps' outputs are: local folders. None: that step did not run."""
-
-    examples: str
-    transformed_examples: str
-    statistics: str
-    schema: str
-    anomalies: str
-    drift: str
-    model: str
-    model_run: str
-    evaluation: str
-    infra_blessing: str
-    pushed_version: str | None
-    """The version the model was pushed as; None: it was not pushed."""
-    transformed_statistics: str | None = None
-    classifier: str | None = None
-    tuner_results: str | None = None
 
 
 class Provenance(pydantic.BaseModel):
@@ -256,7 +236,7 @@ def gather(
       The contents, without `classifier`.
     """
     from components.evaluation import result
-    from components.serving_check.result import CHECK_FILE
+    from components.serving_check.result import read_check
     from components.training.hyperparameters import lay_over
     from components.training.result import TRAINING_FILE
 
@@ -267,12 +247,8 @@ def gather(
     settings = lay_over(
         settings, {**training.get("tuned", {}), "training.epochs": training["epochs"]}
     )
-    check = json.loads((pathlib.Path(artifacts.infra_blessing) / CHECK_FILE).read_text())
+    check = read_check(artifacts.infra_blessing)
     misses = [str(miss) for miss in result.misses(artifacts.evaluation)]
-    if artifacts.pushed_version is not None:
-        outcome = "pushed"
-    else:
-        outcome = "not blessed" if misses else "not servable"
     table = result.per_image(artifacts.evaluation)
     per_image = {
         name: np.asarray(table[name].to_numpy())
@@ -282,7 +258,7 @@ def gather(
     noises = settings["noise"]["evaluation"]
     anomalies, drift = _anomalies(artifacts)
     return Contents(
-        outcome=outcome,
+        outcome=outcome(artifacts.pushed_version, misses),
         version=artifacts.pushed_version,
         misses=misses,
         settings=settings,

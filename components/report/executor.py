@@ -11,7 +11,9 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.report.contents import Artifacts, gather
+from components.report import inputs
+from components.report.contents import gather
+from components.report.inputs import Artifacts
 from components.report.result import BEFORE_AFTER_FILE, CONTENTS_FILE, FIGURES_FOLDER, REPORT_FILE
 
 
@@ -60,31 +62,12 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """See `component.Report` for the inputs, outputs and parameters."""
 
-        def uri(name: str) -> str | None:
+        def folder(name: str) -> str | None:
             given = input_dict.get(name)
             return artifact_utils.get_single_uri(given) if given else None
 
         pushed = artifact_utils.get_single_instance(input_dict["pushed_model"])
-        version = pushed.get_string_custom_property("pushed_version")
-        names = (
-            "examples",
-            "transformed_examples",
-            "statistics",
-            "schema",
-            "anomalies",
-            "drift",
-            "model",
-            "model_run",
-            "evaluation",
-            "infra_blessing",
-        )
-        artifacts = Artifacts(
-            **{name: artifact_utils.get_single_uri(input_dict[name]) for name in names},
-            pushed_version=version or None,
-            transformed_statistics=uri("transformed_statistics"),
-            classifier=uri("classifier"),
-            tuner_results=uri("tuner_results"),
-        )
+        artifacts = inputs.locate(folder, pushed.get_string_custom_property("pushed_version"))
         make(
             artifacts,
             json.loads(exec_properties["sections"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import pathlib
@@ -16,20 +15,11 @@ import yaml
 
 from components.report import pictures, plots
 from components.report.contents import ALL, Contents, MetricsRow, Picture
+from components.report.result import StepTime
 
 _FOLDER = pathlib.Path(__file__).parent
 _RUN = re.compile(r"<!--run-->.*?<!--/run-->", re.DOTALL)
 _BETTER_WHEN_SMALLER = ("mse", "mae")
-
-
-@dataclasses.dataclass(frozen=True)
-class RunStep:
-    """One step of the run, as its runner saw it."""
-
-    name: str
-    state: str
-    """done, cached or failed."""
-    seconds: float
 
 
 def environment(*folders: pathlib.Path) -> jinja2.Environment:
@@ -146,7 +136,7 @@ def render(
     )
 
 
-def with_run(page: str, run: str, steps: Sequence[RunStep]) -> str:
+def with_run(page: str, run: str, steps: Sequence[StepTime]) -> str:
     """Adds what a step cannot know: which run it is of, and how long every step took.
 
     Args:
@@ -159,7 +149,6 @@ def with_run(page: str, run: str, steps: Sequence[RunStep]) -> str:
 
 
 __all__ = [
-    "RunStep",
     "environment",
     "made",
     "render",

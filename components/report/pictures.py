@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from components.classifier import result
-from components.report.contents import Artifacts, Classifier, Confusion, Contents, Picture
+from components.report.contents import Classifier, Confusion, Contents, Picture
+from components.report.inputs import Artifacts
 
 ERROR_SCALE = 0.5
 """Absolute error, for pixels in [0, 1], that is drawn brightest."""

@@ -9,12 +9,15 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils, path_utils
 
+from components.base import code as sources
+from components.base.settings import Settings
 from components.serving_check.result import CHECK_FILE
 from components.training.result import REFERENCE_FILE
 
@@ -62,3 +65,14 @@ def ServingCheck(  # a component is named as a class
         os.path.join(blessing.uri, _BLESSED if blessed else _NOT_BLESSED), ""
     )
     blessing.set_int_custom_property("blessed", int(blessed))
+
+
+def step(settings: Settings, trainer: Any) -> Any:
+    """The serving check, as the DAG has it."""
+    return ServingCheck(
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        tolerance=settings.serving.tolerance,
+        examples=settings.serving.check_examples,
+        code=sources.fingerprint(__name__),
+    )

@@ -9,6 +9,8 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
+from components.base import code
+from components.base.settings import Settings
 from components.transform import executor
 
 
@@ -55,3 +57,19 @@ class Transform(base_beam_component.BaseBeamComponent):
                 post_transform_anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
             )
         )
+
+
+def step(settings: Settings, ingestion: Any, schema: Any, after: Any) -> Any:
+    """Transform, as the DAG has it: once the gate has let the data pass."""
+    transform = Transform(
+        examples=ingestion.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
+        custom_config={
+            **settings.sections("image"),
+            "noise": settings.noise.model_dump(mode="json", include={"evaluation", "seed"}),
+            "code": code.fingerprint(__name__),
+        },
+    )
+    transform.add_upstream_node(after)
+    return transform

@@ -12,7 +12,6 @@ from pipeline.benchmark.contents import Method
 from pipeline.history import status
 from pipeline.workspace import Workspace
 
-_SERVED = "Format-Serving"
 _HOW_FAST = {"cache", "jit_compile", "steps_per_execution", "strategy"}
 """Training settings that decide how fast a model is trained, not which."""
 
@@ -36,6 +35,8 @@ def trained_models(
       image: Models of other images are left out.
       noises: Expressions; a model trained on one of them alone is a specialist for it.
     """
+    from tfx.utils import path_utils
+
     from components.noise import parse
     from components.training.result import TRAINING_FILE
 
@@ -44,7 +45,7 @@ def trained_models(
     by_expression = {str(parse(noise)): noise for noise in noises}
     newest: dict[str, Method] = {}
     for model in status.history(workspace).models:
-        saved_model = pathlib.Path(model.uri) / _SERVED
+        saved_model = pathlib.Path(path_utils.serving_model_path(model.uri))
         settings = model.settings
         if settings.get("image") != image.model_dump() or not saved_model.is_dir():
             continue

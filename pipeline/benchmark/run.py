@@ -22,6 +22,7 @@ import rich.box
 import rich.console
 import rich.table
 
+from components.base.code import fingerprint
 from components.base.errors import DataError
 from components.base.files import write_json
 from components.base.progress import report
@@ -46,7 +47,6 @@ from pipeline.benchmark.contents import (
     Tuning,
 )
 from pipeline.benchmark.published import PUBLISHED
-from pipeline.dag import ROOT, code_fingerprint
 from pipeline.workspace import Workspace
 
 TUNING_IMAGES = 256
@@ -59,18 +59,8 @@ STEPS = 7
 
 NOISY, RIDGE = "noisy", "ridge"
 _STEP = "benchmark"
-_MEASURING = (
-    "pipeline/benchmark/images.py",
-    "components/evaluation/measure.py",
-    "components/image/metrics.py",
-    "components/noise",
-    "components/image/pixels.py",
-)
-_TUNING = (
-    "components/filters/base.py",
-    "components/filters/tone_curve.py",
-    "components/filters/best_parameters.py",
-)
+_MEASURING = ("pipeline.benchmark.images", "components.evaluation.measure")
+_TUNING = ("pipeline.benchmark.workers", "components.filters.best_parameters")
 _LIBRARIES = ("keras", "numpy", "PyWavelets", "scikit-image", "scipy", "tensorflow")
 
 _Finding = TypeVar("_Finding", bound=pydantic.BaseModel)
@@ -156,7 +146,7 @@ class _Benchmarking:
             "images": images.fingerprint(),
             "shape": self.settings.image.shape,
             "seed": self.settings.noise.seed,
-            "code": code_fingerprint(*_MEASURING),
+            "code": fingerprint(*_MEASURING),
         }
 
     def find_classifier(self) -> None:
@@ -202,7 +192,7 @@ class _Benchmarking:
 
         epochs = self.settings.report.classifier_epochs
         decides = [self.train_fingerprint, self.settings.image.shape, epochs, self.settings.seed]
-        decides.append(code_fingerprint("components/classifier"))
+        decides.append(fingerprint("components.classifier.classifier"))
         name = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
         folder = self.workspace.benchmark / "classifier" / name
         if (folder / FIGURES_FILE).is_file():
@@ -314,9 +304,8 @@ class _Benchmarking:
     def _filter_code(self, name: str) -> list[str]:
         from importlib import metadata
 
-        file = RIVALS[name].file().relative_to(ROOT)
         versions = [metadata.version(library) for library in ("numpy", "scikit-image", "scipy")]
-        return [code_fingerprint(str(file), *_TUNING), *versions]
+        return [fingerprint(RIVALS[name].__module__, *_TUNING), *versions]
 
     def _tune(
         self,
@@ -371,9 +360,7 @@ class _Benchmarking:
             source="Hoerl, Kennard, Technometrics 12(1), 1970",
             parameters=(self.settings.image.pixels + 1) * self.settings.image.pixels,
         )
-        code = code_fingerprint(
-            "components/filters/ridge.py", "components/filters/best_parameters.py"
-        )
+        code = fingerprint("components.filters.ridge", "components.filters.best_parameters")
         decides = {"train": self.train_fingerprint, "ridge": code}
         fitted = {
             noise: self._ridge_map(noise, number, decides)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import json
 import pathlib
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
+from components.base.errors import WorkspaceError
 from pipeline.workspace import Workspace
 
 _STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "cancelled"}
 DONE = ("done", "cached")
+ALL_STATES = tuple(_STATES.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,25 +54,108 @@ class Step:
         return found[0] if found else None
 
 
+class Steps(tuple[Step, ...]):
+    """Executions in the order they started, and what leads from one to another."""
+
+    def by_run(self) -> dict[str, Steps]:
+        """The steps of each run, in the order of the runs."""
+        runs: dict[str, list[Step]] = {}
+        for step in self:
+            runs.setdefault(step.run, []).append(step)
+        return {run: Steps(steps) for run, steps in runs.items()}
+
+    def latest(self, component: str) -> Step:
+        """The last step of a component."""
+        return [step for step in self if step.component == component][-1]
+
+    def output(self, component: str, name: str) -> Output | None:
+        """What the last finished step of a component put out; None if there is none."""
+        for step in reversed(self):
+            if step.component == component and step.state in DONE:
+                return step.output(name)
+        return None
+
+    def maker(self, step: Step, component: str) -> Step | None:
+        """The step of a component that a step's inputs go back to."""
+        for id_ in itertools.chain.from_iterable(step.inputs.values()):
+            before = self._made_by.get(id_)
+            if before is None or before.id == step.id:
+                continue
+            found = before if before.component == component else self.maker(before, component)
+            if found:
+                return found
+        return None
+
+    def reader(self, model: int, component: str, states: Sequence[str] = DONE) -> Step | None:
+        """The last step of a component that read the model with this id."""
+        for step in reversed(self):
+            read = model in step.inputs.get("model", [])
+            if read and step.component == component and step.state in states:
+                return step
+        return None
+
+    def verdict(self, model: int, component: str, name: str) -> Output | None:
+        """What the last finished step of a component put out that read the model with this id."""
+        step = self.reader(model, component)
+        return step.output(name) if step else None
+
+    @functools.cached_property
+    def _made_by(self) -> dict[int, Step]:
+        return {
+            output.id: step
+            for step in self
+            if step.state == "done"
+            for outputs in step.outputs.values()
+            for output in outputs
+        }
+
+
 def _value(value: Any) -> Any:
     kind = value.WhichOneof("value")
     return getattr(value, kind) if kind else None
 
 
 class Lineage:
-    """Reads the MLMD store of a workspace."""
+    """Reads the MLMD store of a workspace, which is made if there is none.
+
+    Raises:
+      WorkspaceError: metadata.sqlite is no such store.
+    """
 
     def __init__(self, workspace: Workspace):
-        from ml_metadata import metadata_store
+        from ml_metadata import errors, metadata_store
         from ml_metadata.proto import metadata_store_pb2
 
         self._workspace = workspace
         self._proto: Any = metadata_store_pb2
         config = self._proto.ConnectionConfig()
         config.sqlite.filename_uri = str(workspace.metadata)
-        self._store = metadata_store.MetadataStore(config)
+        try:
+            self._store = metadata_store.MetadataStore(config)
+            self._store.get_context_types()
+        # Of a file that is no database, a RuntimeError with the query after the reason.
+        except (errors.StatusError, RuntimeError) as error:
+            reason = str(error).partition(" query:  ")[0]
+            raise WorkspaceError(
+                f"{workspace.metadata}: cannot be read as ML Metadata ({reason}). Bring it back "
+                "from a backup, or move it away: the next run then makes a new one and computes "
+                "everything anew. What is pushed stays as it is."
+            ) from error
 
-    def steps(self, run: str | None = None) -> list[Step]:
+    @classmethod
+    def of_runs(cls, workspace: Workspace) -> Lineage:
+        """The store of a workspace in which something has run.
+
+        Raises:
+          WorkspaceError: nothing has, or metadata.sqlite is no such store.
+        """
+        if not workspace.metadata.exists():
+            raise WorkspaceError(
+                f"--workspace {workspace.root}: nothing has run here yet. Call `denoise run`."
+            )
+        return cls(workspace)
+
+    def steps(self, run: str | None = None) -> Steps:
         """Executions in the order they started; of one run, or of all."""
         store = self._store
         if run is None:
@@ -76,7 +164,7 @@ class Lineage:
             context = store.get_context_by_type_and_name("pipeline_run", run)
             executions = store.get_executions_by_context(context.id) if context else []
         if not executions:
-            return []
+            return Steps()
         types = {type_.id: type_.name for type_ in store.get_artifact_types()}
         events = store.get_events_by_execution_ids([execution.id for execution in executions])
         ids = sorted({event.artifact_id for event in events})
@@ -119,7 +207,7 @@ class Lineage:
                     outputs=outputs.get(execution.id, {}),
                 )
             )
-        return sorted(steps, key=lambda step: step.id)
+        return Steps(sorted(steps, key=lambda step: step.id))
 
     @property
     def _context_types(self) -> dict[int, str]:

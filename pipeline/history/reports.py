@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Sequence
 
 from components.base.errors import WorkspaceError
-from components.report.page import RunStep, with_run
-from components.report.result import BEFORE_AFTER_FILE, FIGURES_FOLDER, REPORT_FILE
-from pipeline.history.lineage import DONE, Lineage, Step
+from components.report import inputs
+from components.report.page import with_run
+from components.report.result import BEFORE_AFTER_FILE, FIGURES_FOLDER, REPORT_FILE, StepTime
+from pipeline.history.lineage import Lineage, Steps
 from pipeline.workspace import Workspace
 
 
-def publish(report: str, workspace: Workspace, run: str, steps: Sequence[RunStep]) -> pathlib.Path:
+def publish(report: str, workspace: Workspace, run: str, steps: Sequence[StepTime]) -> pathlib.Path:
     """Copies a report into the workspace, with the run's id and the times of its steps.
 
     Args:
@@ -45,7 +46,7 @@ def publish(report: str, workspace: Workspace, run: str, steps: Sequence[RunStep
     return folder / REPORT_FILE
 
 
-def find(workspace: Workspace, run: str | None) -> tuple[str, list[Step]]:
+def find(workspace: Workspace, run: str | None) -> tuple[str, Steps]:
     """A run and its steps.
 
     Args:
@@ -55,13 +56,7 @@ def find(workspace: Workspace, run: str | None) -> tuple[str, list[Step]]:
     Raises:
       WorkspaceError: there is no such run, or it ended before its report.
     """
-    if not workspace.metadata.exists():
-        raise WorkspaceError(
-            f"--workspace {workspace.root}: nothing has run here yet. Call `denoise run`."
-        )
-    runs: dict[str, list[Step]] = {}
-    for step in Lineage(workspace).steps():
-        runs.setdefault(step.run, []).append(step)
+    runs = Lineage.of_runs(workspace).steps().by_run()
     with_report = [
         name for name, steps in runs.items() if any(step.component == "Report" for step in steps)
     ]
@@ -85,7 +80,7 @@ def find(workspace: Workspace, run: str | None) -> tuple[str, list[Step]]:
     return run, runs[run]
 
 
-def remake(workspace: Workspace, run: str, steps: Sequence[Step]) -> pathlib.Path:
+def remake(workspace: Workspace, run: str, steps: Steps) -> pathlib.Path:
     """Makes the report of a run anew from what its steps wrote.
 
     Args:
@@ -100,41 +95,28 @@ def remake(workspace: Workspace, run: str, steps: Sequence[Step]) -> pathlib.Pat
       WorkspaceError: what a step wrote is gone.
     """
     from components.report import executor
-    from components.report.contents import Artifacts
 
-    by_name = {step.component: step for step in steps if step.state in DONE}
-
-    def uri(step: str, output: str) -> str:
-        found = by_name[step].output(output) if step in by_name else None
+    def folder(name: str) -> str | None:
+        step, output = inputs.INPUTS[name]
+        found = steps.output(step, output)
+        if found is None and name in inputs.OPTIONAL:
+            return None
         if found is None or not pathlib.Path(found.uri).exists():
             raise WorkspaceError(f"--run {run}: what {step} wrote as {output!r} is gone.")
         return found.uri
 
-    pushed = by_name["AtomicPusher"].output("pushed_model")
-    artifacts = Artifacts(
-        examples=uri("CsvIngestion", "examples"),
-        transformed_examples=uri("Transform", "transformed_examples"),
-        statistics=uri("StatisticsGen", "statistics"),
-        schema=uri("ImportSchemaGen", "schema"),
-        anomalies=uri("ExampleValidator", "anomalies"),
-        drift=uri("AnomalyGate", "drift"),
-        model=uri("Trainer", "model"),
-        model_run=uri("Trainer", "model_run"),
-        evaluation=uri("QualityEvaluator", "evaluation"),
-        infra_blessing=uri("ServingCheck", "blessing"),
-        pushed_version=pushed.properties.get("pushed_version") if pushed else None,
-        transformed_statistics=(
-            uri("Transform", "post_transform_stats")
-            if "post_transform_stats" in by_name["Transform"].outputs
-            else None
-        ),
-        classifier=(
-            uri("ReferenceClassifier", "model") if "ReferenceClassifier" in by_name else None
-        ),
-    )
-    parameters = next(step for step in steps if step.component == "Report").parameters
+    pushed = steps.output(*inputs.INPUTS["pushed_model"])
+    version = pushed.properties.get("pushed_version") if pushed else None
+    parameters = steps.latest("Report").parameters
     with tempfile.TemporaryDirectory() as scratch:
-        sections = json.loads(parameters["sections"])
-        executor.make(artifacts, sections, parameters["data_folder"], scratch)
-        times = [RunStep(step.component, step.state, step.ended - step.started) for step in steps]
+        executor.make(
+            inputs.locate(folder, version),
+            json.loads(parameters["sections"]),
+            parameters["data_folder"],
+            scratch,
+        )
+        times = [
+            StepTime(name=step.component, state=step.state, seconds=step.ended - step.started)
+            for step in steps
+        ]
         return publish(scratch, workspace, run, times)

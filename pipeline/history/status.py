@@ -12,8 +12,7 @@ import rich.box
 import rich.console
 import rich.table
 
-from components.base.errors import WorkspaceError
-from pipeline.history.lineage import DONE, Lineage, Step, settings_of
+from pipeline.history.lineage import ALL_STATES, Lineage, Step, Steps, settings_of
 from pipeline.workspace import Workspace
 
 
@@ -64,7 +63,7 @@ def _time(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
 
 
-def _run(run: str, steps: list[Step], in_use: bool, latest: bool) -> RunStatus:
+def _run(run: str, steps: Steps, in_use: bool, latest: bool) -> RunStatus:
     states = {step.component: step.state for step in steps}
     open_ = any(state in ("new", "running") for state in states.values())
     if open_:
@@ -95,87 +94,47 @@ def history(workspace: Workspace) -> History:
     Raises:
       WorkspaceError: nothing has run there.
     """
-    if not workspace.metadata.exists():
-        raise WorkspaceError(
-            f"--workspace {workspace.root}: nothing has run here yet. Call `denoise run`."
-        )
-    steps = Lineage(workspace).steps()
-    by_run: dict[str, list[Step]] = {}
-    for step in steps:
-        by_run.setdefault(step.run, []).append(step)
+    steps = Lineage.of_runs(workspace).steps()
     in_use = workspace.in_use
-    runs = [
-        _run(run, of_run, in_use, latest=run == list(by_run)[-1]) for run, of_run in by_run.items()
-    ]
+    runs = steps.by_run()
+    return History(
+        runs=[_run(run, runs[run], in_use, latest=run == list(runs)[-1]) for run in runs],
+        models=[
+            _model(step, steps, workspace)
+            for step in steps
+            if step.component == "Trainer" and step.state == "done" and step.output("model")
+        ],
+    )
 
-    made_by = {
-        output.id: step
-        for step in steps
-        if step.state == "done"
-        for outputs in step.outputs.values()
-        for output in outputs
-    }
 
-    def source(step: Step, component: str) -> Step | None:
-        """The step of a component that this one's inputs go back to."""
-        for ids in step.inputs.values():
-            for id_ in ids:
-                maker = made_by.get(id_)
-                if maker is None or maker.id == step.id:
-                    continue
-                found = maker if maker.component == component else source(maker, component)
-                if found:
-                    return found
-        return None
-
-    models = []
-    for step in steps:
-        model = step.output("model")
-        if step.component != "Trainer" or step.state != "done" or model is None:
-            continue
-
-        def verdict(component: str, name: str, trained: int = model.id) -> Any:
-            for other in reversed(steps):
-                inputs = other.inputs.get("model", [])
-                if other.component == component and trained in inputs and other.state in DONE:
-                    return other.output(name)
-            return None
-
-        def preset(trained: int = model.id) -> str | None:
-            for other in reversed(steps):
-                if other.component == "Report" and trained in other.inputs.get("model", []):
-                    return json.loads(other.parameters["sections"])["settings"]["preset"]
-            return None
-
-        blessing = verdict("QualityEvaluator", "blessing")
-        servable = verdict("ServingCheck", "blessing")
-        pushed = verdict("AtomicPusher", "pushed_model")
-        version = pushed.properties.get("pushed_version") if pushed else None
-        ingestion = source(step, "CsvIngestion")
-        sections = settings_of(step)
-        model_run = step.output("model_run")
-        examples = ingestion.output("examples") if ingestion else None
-        models.append(
-            ModelStatus(
-                id=model.id,
-                run=step.run,
-                trained=_time(step.ended),
-                uri=model.uri,
-                model_run=model_run.uri if model_run else "",
-                preset=preset(),
-                settings=_trained_with(sections, model_run.uri if model_run else None),
-                code=sections.get("code", ""),
-                data=str(ingestion.parameters.get("input_base", "")) if ingestion else "",
-                data_fingerprint=(
-                    str(examples.properties.get("input_fingerprint", "")) if examples else ""
-                ),
-                blessed=bool(blessing.properties.get("blessed")) if blessing else None,
-                servable=bool(servable.properties.get("blessed")) if servable else None,
-                pushed_version=version,
-                served=bool(version) and (workspace.serving / str(version)).is_dir(),
-            )
-        )
-    return History(runs=runs, models=models)
+def _model(trainer: Step, steps: Steps, workspace: Workspace) -> ModelStatus:
+    model, model_run = trainer.output("model"), trainer.output("model_run")
+    assert model is not None
+    ingestion = steps.maker(trainer, "CsvIngestion")
+    examples = ingestion.output("examples") if ingestion else None
+    blessing = steps.verdict(model.id, "QualityEvaluator", "blessing")
+    servable = steps.verdict(model.id, "ServingCheck", "blessing")
+    pushed = steps.verdict(model.id, "AtomicPusher", "pushed_model")
+    version = pushed.properties.get("pushed_version") if pushed else None
+    report = steps.reader(model.id, "Report", ALL_STATES)
+    sections = settings_of(trainer)
+    folder = model_run.uri if model_run else ""
+    return ModelStatus(
+        id=model.id,
+        run=trainer.run,
+        trained=_time(trainer.ended),
+        uri=model.uri,
+        model_run=folder,
+        preset=json.loads(report.parameters["sections"])["settings"]["preset"] if report else None,
+        settings=_trained_with(sections, folder or None),
+        code=sections.get("code", ""),
+        data=str(ingestion.parameters.get("input_base", "")) if ingestion else "",
+        data_fingerprint=str(examples.properties.get("input_fingerprint", "")) if examples else "",
+        blessed=bool(blessing.properties.get("blessed")) if blessing else None,
+        servable=bool(servable.properties.get("blessed")) if servable else None,
+        pushed_version=version,
+        served=bool(version) and (workspace.serving / str(version)).is_dir(),
+    )
 
 
 def show(history: History, console: rich.console.Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import pathlib
+import time
 from typing import Any
 
 import pydantic
@@ -15,19 +16,12 @@ import rich.table
 from components.base.errors import DenoiseError, WorkspaceError
 from components.base.files import write_json
 from components.base.settings import Settings
+from components.report.result import StepTime, outcome
 from components.training.start import NONE
-from pipeline.history.lineage import Step
+from pipeline.history.lineage import Steps
 from pipeline.workspace import Workspace
 
 ALL = "*"
-
-
-class StepTime(pydantic.BaseModel):
-    """One step of the run."""
-
-    name: str
-    state: str
-    seconds: float
 
 
 class Metrics(pydantic.BaseModel):
@@ -90,7 +84,7 @@ def _rows(table: dict[tuple[str, str], dict[str, float]]) -> list[Metrics]:
 def collect(
     settings: Settings,
     workspace: Workspace,
-    steps: list[Step],
+    steps: Steps,
     run: str,
     started: float,
     seconds: dict[str, float],
@@ -107,12 +101,13 @@ def collect(
       seconds: Of each finished step.
       failure: What stopped the run, if anything did.
     """
-    import time
+    from tfx.utils import path_utils
 
-    by_name = {step.component: step for step in steps if step.state in ("done", "cached")}
-
-    def output(component: str, name: str) -> Any:
-        return by_name[component].output(name) if component in by_name else None
+    from components.csv_ingestion.result import read_summary
+    from components.evaluation import result as evaluation
+    from components.serving_check.result import read_check
+    from components.training.result import LOGS_FOLDER, TRAINING_FILE
+    from components.tuning import trials
 
     summary = Summary(
         run=run,
@@ -126,46 +121,32 @@ def collect(
             for step in steps
         ],
     )
-    examples = output("CsvIngestion", "examples")
-    if examples:
-        from components.csv_ingestion.result import read_summary
-
+    if examples := steps.output("CsvIngestion", "examples"):
         summary.data = read_summary(examples.uri).model_dump(mode="json")
-    tuner_results = output("Tuner", "tuner_results")
-    if tuner_results:
-        from components.tuning import trials
-
+    if tuner_results := steps.output("Tuner", "tuner_results"):
         summary.tuning = trials.read(tuner_results.uri).model_dump(mode="json")
-    model_run, model = output("Trainer", "model_run"), output("Trainer", "model")
-    if model and model_run:
-        from components.training.result import LOGS_FOLDER, TRAINING_FILE
-
+    if model_run := steps.output("Trainer", "model_run"):
         summary.training = json.loads((pathlib.Path(model_run.uri) / TRAINING_FILE).read_text())
         summary.tensorboard = str(pathlib.Path(model_run.uri) / LOGS_FOLDER)
-        summary.model = str(pathlib.Path(model.uri) / "Format-Serving")
-    evaluation = output("QualityEvaluator", "evaluation")
-    if evaluation:
-        from components.evaluation import result
-
-        summary.evaluation = evaluation.uri
-        summary.metrics = _rows(result.metrics(evaluation.uri))
-        summary.baseline_metrics = _rows(result.metrics(evaluation.uri, "baseline"))
-        summary.misses = [str(miss) for miss in result.misses(evaluation.uri)]
-    check = output("ServingCheck", "blessing")
-    if check:
-        summary.serving_check = json.loads((pathlib.Path(check.uri) / "check.json").read_text())
-    report = output("Report", "report")
-    if report:
+    if model := steps.output("Trainer", "model"):
+        summary.model = path_utils.serving_model_path(model.uri)
+    if evaluated := steps.output("QualityEvaluator", "evaluation"):
+        summary.evaluation = evaluated.uri
+        summary.metrics = _rows(evaluation.metrics(evaluated.uri))
+        summary.baseline_metrics = _rows(evaluation.metrics(evaluated.uri, "baseline"))
+        summary.misses = [str(miss) for miss in evaluation.misses(evaluated.uri)]
+    if check := steps.output("ServingCheck", "blessing"):
+        summary.serving_check = read_check(check.uri)
+    if report := steps.output("Report", "report"):
         summary.report = report.uri
-    pushed = output("AtomicPusher", "pushed_model")
+    pushed = steps.output("AtomicPusher", "pushed_model")
     if pushed and not failure:
         if pushed.properties.get("pushed"):
             summary.pushed_version = pushed.properties["pushed_version"]
             summary.model = pushed.properties["pushed_destination"]
-            cached = by_name["AtomicPusher"].state == "cached"
-            summary.outcome = "unchanged" if cached else "pushed"
-        else:
-            summary.outcome = "not blessed" if summary.misses else "not servable"
+        summary.outcome = outcome(summary.pushed_version, summary.misses)
+        if summary.outcome == "pushed" and steps.latest("AtomicPusher").state == "cached":
+            summary.outcome = "unchanged"
     return summary
 
 

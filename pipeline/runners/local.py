@@ -13,49 +13,14 @@ import time
 from typing import IO, Any
 
 from components.base.errors import DenoiseError, RunError, UsageError
+from components.base.places import Places
 from components.base.settings import Settings
 from components.csv_ingestion import data_folder
-from components.report.page import RunStep
 from components.training.result import WORKERS_FILE
 from pipeline import dag, display
-from pipeline.history import lineage, summary
-from pipeline.history import reports as reporting
+from pipeline.history import reports, summary
+from pipeline.history.lineage import Lineage, Steps
 from pipeline.workspace import Workspace
-
-
-def check_names(settings: Settings) -> None:
-    """Tries what the settings only name, before hours of work depend on it.
-
-    Raises:
-      UsageError: a noise or model is not known, or the model does not take such images or an
-        argument that the Tuner is to try; or TF_CONFIG does not name this as the first worker.
-    """
-    from components import models, noise
-
-    for expression in (settings.noise.training, *settings.noise.evaluation):
-        noise.parse(expression)
-    if settings.training.strategy == "multi_worker":
-        from components.training import workers
-
-        if not workers.this_worker().leads:
-            raise UsageError(
-                "TF_CONFIG: names this machine as one that helps; on it call `denoise "
-                "train-worker`. `denoise run` is for the first one."
-            )
-    name, arguments = settings.model.name, settings.model.arguments
-    models.build(name, settings.image.shape, **arguments)
-    if settings.tuner.enabled:
-        for field, search in settings.tuner.search_space.items():
-            section, _, argument = field.rpartition(".")
-            if section == "model.arguments":
-                for value in search.probes:
-                    tried = {**arguments, argument: value}
-                    try:
-                        models.build(name, settings.image.shape, **tried)
-                    except UsageError as error:
-                        raise UsageError(
-                            f"tuner.search_space: {field} cannot be {value!r}: {error}"
-                        ) from error
 
 
 def run(
@@ -73,107 +38,134 @@ def run(
       DenoiseError: a step failed; it names the step.
     """
     started = time.time()
-    check_names(settings)
-    (workspace.pipeline_root / "Trainer" / WORKERS_FILE).unlink(missing_ok=True)
-    from components.data_validation.schema import make_schema, read_schema, write_schema
-
-    if settings.data.schema_file is not None:
-        expected = read_schema(settings.data.schema_file)
-    else:
-        expected = make_schema(settings.image, settings.data)
-    schema_file = write_schema(expected, workspace.schema)
-    places = dag.Places(
-        data=str(data.resolve()),
-        spans=data_folder.has_spans(data),
-        schema=str(schema_file.resolve()),
-        serving=str(workspace.serving.resolve()),
-        pipeline_root=str(workspace.pipeline_root.resolve()),
-    )
-    from tfx.dsl.compiler import compiler, constants
-    from tfx.orchestration import metadata
-    from tfx.orchestration.local import runner_utils
-    from tfx.orchestration.portable import launcher, runtime_parameter_utils
-
-    pipeline = dag.build(settings, places, metadata=str(workspace.metadata))
-    ir = compiler.Compiler().compile(pipeline)
-    run_id = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
-    runtime_parameter_utils.substitute_runtime_parameter(
-        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-    )
-    deployment = runner_utils.extract_local_deployment_config(ir)
-    connection = pipeline.metadata_connection_config
-    known = lineage.Lineage(workspace)
-    known.close_interrupted()
-
+    dag.check_names(settings)
+    _check_leads(settings)
+    launcher = _Launcher(settings, _prepare(settings, workspace, data), workspace)
     seconds: dict[str, float] = {}
     failure: DenoiseError | None = None
-    with display.Steps(stream, total=len(ir.nodes)) as steps:
-        for node in ir.nodes:
-            name = node.pipeline_node.node_info.id
+    with display.Steps(stream, total=len(launcher.nodes)) as steps:
+        for name, node in launcher.nodes.items():
             steps.start(name)
             try:
-                _resolve_at_run_time(node.pipeline_node, known, run_id, places)
-                launcher.Launcher(
-                    pipeline_node=node.pipeline_node,
-                    mlmd_connection=metadata.Metadata(connection),
-                    pipeline_info=ir.pipeline_info,
-                    pipeline_runtime_spec=ir.runtime_spec,
-                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-                ).launch()
+                launcher.launch(node)
             except Exception as error:
                 steps.finish("failed")
                 failure = _explained(name, error)
                 failure.__cause__ = error
                 break
-            state = _latest(known, run_id, name).state
-            seconds[name] = steps.finish(state)
+            seconds[name] = steps.finish(launcher.steps.latest(name).state)
     result = summary.collect(
-        settings, workspace, known.steps(run_id), run_id, started, seconds, failure
+        settings, workspace, launcher.steps, launcher.run_id, started, seconds, failure
     )
     if result.report is not None:
-        result.report = str(
-            reporting.publish(
-                result.report,
-                workspace,
-                run_id,
-                [RunStep(step.name, step.state, step.seconds) for step in result.steps],
-            )
-        )
+        page = reports.publish(result.report, workspace, launcher.run_id, result.steps)
+        result.report = str(page)
     summary.write(result, workspace)
     if failure is not None:
         raise failure
     return result
 
 
-def _latest(known: lineage.Lineage, run_id: str, component: str) -> lineage.Step:
-    return [step for step in known.steps(run_id) if step.component == component][-1]
+def _check_leads(settings: Settings) -> None:
+    """Refuses to start a run on a machine that TF_CONFIG names as a helper."""
+    if settings.training.strategy == "multi_worker":
+        from components.training import workers
+
+        if not workers.this_worker().leads:
+            raise UsageError(
+                "TF_CONFIG: names this machine as one that helps; on it call `denoise "
+                "train-worker`. `denoise run` is for the first one."
+            )
 
 
-def _resolve_at_run_time(
-    node: Any, known: lineage.Lineage, run_id: str, places: dag.Places
-) -> None:
-    """Fills in what depends on earlier runs, so that the cache knows when it changed."""
-    from components.push import versions
+def _prepare(settings: Settings, workspace: Workspace, data: pathlib.Path) -> Places:
+    """Writes the schema, and says where everything is."""
+    from components.data_validation.schema import make_schema, read_schema, write_schema
 
-    name = node.node_info.id
-    if name == "PushedModel":
-        from tfx.utils import path_utils
+    (workspace.pipeline_root / "Trainer" / WORKERS_FILE).unlink(missing_ok=True)
+    if settings.data.schema_file is not None:
+        expected = read_schema(settings.data.schema_file)
+    else:
+        expected = make_schema(settings.image, settings.data)
+    schema_file = write_schema(expected, workspace.schema)
+    return Places(
+        data=str(data.resolve()),
+        spans=data_folder.has_spans(data),
+        schema=str(schema_file.resolve()),
+        serving=str(workspace.serving.resolve()),
+        pipeline_root=str(workspace.pipeline_root.resolve()),
+    )
 
-        model = _latest(known, run_id, "Trainer").output("model")
-        candidate = path_utils.serving_model_path(model.uri) if model else None
-        version = versions.latest(places.serving, candidate)
-        node.parameters.parameters["version"].field_value.string_value = version
-    elif name == "WarmStart":
-        from components.csv_ingestion.result import read_summary
 
-        examples = _latest(known, run_id, "CsvIngestion").output("examples")
-        assert examples is not None
-        version = versions.start_version(places.serving, read_summary(examples.uri).fingerprint)
-        node.parameters.parameters["version"].field_value.string_value = version
-    elif name == "AnomalyGate":
-        previous = known.previous_statistics(_latest(known, run_id, "StatisticsGen"))
-        node.parameters.parameters["previous_statistics"].field_value.string_value = previous
+class _Launcher:
+    """Launches the nodes of one run.
+
+    Args:
+      settings: The run's.
+      places: The run's.
+      workspace: What a killed run left half done in it is removed.
+    """
+
+    def __init__(self, settings: Settings, places: Places, workspace: Workspace):
+        from tfx.dsl.compiler import compiler, constants
+        from tfx.orchestration.local import runner_utils
+        from tfx.orchestration.portable import runtime_parameter_utils
+
+        pipeline = dag.build(settings, places, metadata=str(workspace.metadata))
+        self._ir = compiler.Compiler().compile(pipeline)
+        self.run_id = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+        runtime_parameter_utils.substitute_runtime_parameter(
+            self._ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self.run_id}
+        )
+        self._deployment = runner_utils.extract_local_deployment_config(self._ir)
+        self._connection = pipeline.metadata_connection_config
+        self._lineage = Lineage(workspace)
+        self._lineage.close_interrupted()
+        self.nodes: dict[str, Any] = {
+            node.pipeline_node.node_info.id: node.pipeline_node for node in self._ir.nodes
+        }
+
+    @property
+    def steps(self) -> Steps:
+        """What has run of this run."""
+        return self._lineage.steps(self.run_id)
+
+    def launch(self, node: Any) -> None:
+        """Runs one node, or finds it in the cache."""
+        from tfx.orchestration import metadata
+        from tfx.orchestration.local import runner_utils
+        from tfx.orchestration.portable import launcher
+
+        name = node.node_info.id
+        driver = runner_utils.extract_custom_driver_spec(self._deployment, name)
+        self._resolve(node, has_driver=driver is not None)
+        launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(self._connection),
+            pipeline_info=self._ir.pipeline_info,
+            pipeline_runtime_spec=self._ir.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(self._deployment, name),
+            custom_driver_spec=driver,
+        ).launch()
+
+    def _resolve(self, node: Any, has_driver: bool) -> None:
+        """Fills in what depends on earlier runs, so that the cache knows when it changed."""
+        name, parameters = node.node_info.id, node.parameters.parameters
+        if name in dag.LATE and not has_driver:
+            late, steps = dag.LATE[name], self.steps
+            inputs = {
+                key: steps.output(channel.producer_node_query.id, channel.output_key)
+                for key, given in node.inputs.inputs.items()
+                for channel in given.channels
+            }
+            parameters[late.parameter].field_value.string_value = late.find(
+                {key: value.field_value.string_value for key, value in parameters.items()},
+                {key: artifact.uri for key, artifact in inputs.items() if artifact},
+            )
+        elif name == "AnomalyGate":
+            # Only here is there a history to compare with.
+            previous = self._lineage.previous_statistics(self.steps.latest("StatisticsGen"))
+            parameters["previous_statistics"].field_value.string_value = previous
 
 
 def _explained(step: str, error: BaseException) -> DenoiseError:

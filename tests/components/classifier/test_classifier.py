@@ -17,7 +17,8 @@ from components.csv_ingestion import examples
 from components.image.pixels import normalise, quantise
 from components.noise import fixed_noise, parse
 from components.report import pictures
-from components.report.contents import Artifacts, Picture
+from components.report.contents import Picture
+from components.report.inputs import Artifacts
 from tests import clothing
 from tests.components.report.conftest import NOISES
 
@@ -32,7 +33,7 @@ def trained():
 
 def test_it_recognises_clean_images(trained):
     pixels, labels = clothing.images(300, seed=4)
-    predicted = classifier.predict(trained)(normalise(pixels, SHAPE)).numpy()
+    predicted = result.predict(trained)(normalise(pixels, SHAPE)).numpy()
     assert np.mean(predicted == labels) > 0.8
 
 

@@ -73,7 +73,7 @@ class _World:
                 ],
             },
             {"drift": [drift]},
-            {"previous_statistics": previous},
+            {"previous_statistics": previous, "code": ""},
         )
         return self.folder / "drift"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.report import page, pictures, plots
-from components.report.page import RunStep
+from components.report.result import StepTime
 from components.tuning.trials import Trial, Tuning
 
 PIXEL = pictures.png_uri(np.zeros((1, 1, 4), np.uint8))
@@ -189,7 +189,10 @@ def _tried(learning_rate, widths):
 
 
 def test_runner_adds_its_run_and_step_times_and_may_do_so_again(rendered):
-    steps = [RunStep("Trainer", "done", 12.25), RunStep("Report", "cached", 0.02)]
+    steps = [
+        StepTime(name="Trainer", state="done", seconds=12.25),
+        StepTime(name="Report", state="cached", seconds=0.02),
+    ]
     once = page.with_run(rendered, "2026-run", steps)
     assert "2026-run" in once
     assert "12.2" in once

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import json
 import pathlib
+import shutil
 
 import pytest
 
 from components.base.errors import WorkspaceError
-from components.report.page import RunStep
-from components.report.result import BEFORE_AFTER_FILE, CONTENTS_FILE, FIGURES_FOLDER, REPORT_FILE
+from components.report import executor, inputs
+from components.report.result import (
+    BEFORE_AFTER_FILE,
+    CONTENTS_FILE,
+    FIGURES_FOLDER,
+    REPORT_FILE,
+    StepTime,
+)
 from pipeline.history import reports as reporting
+from pipeline.history.lineage import Output, Step, Steps
 from pipeline.workspace import Workspace
 
 
@@ -27,8 +36,12 @@ def written(tmp_path: pathlib.Path) -> pathlib.Path:
     return folder
 
 
+def _trained(seconds: float) -> list[StepTime]:
+    return [StepTime(name="Trainer", state="done", seconds=seconds)]
+
+
 def test_a_published_report_knows_its_run_and_the_artifact_stays_as_it_was(workspace, written):
-    page = reporting.publish(str(written), workspace, "run-1", [RunStep("Trainer", "done", 7.0)])
+    page = reporting.publish(str(written), workspace, "run-1", _trained(7.0))
     assert page == workspace.reports / "run-1" / REPORT_FILE
     assert "run-1" in page.read_text()
     assert "7.0" in page.read_text()
@@ -38,12 +51,81 @@ def test_a_published_report_knows_its_run_and_the_artifact_stays_as_it_was(works
 
 
 def test_publishing_again_replaces_and_leaves_nothing_behind(workspace, written):
-    reporting.publish(str(written), workspace, "run-1", [RunStep("Trainer", "done", 7.0)])
-    page = reporting.publish(str(written), workspace, "run-1", [RunStep("Trainer", "done", 8.5)])
+    reporting.publish(str(written), workspace, "run-1", _trained(7.0))
+    page = reporting.publish(str(written), workspace, "run-1", _trained(8.5))
     assert "8.5" in page.read_text()
     assert sorted(path.name for path in workspace.reports.iterdir()) == [BEFORE_AFTER_FILE, "run-1"]
 
 
 def test_a_workspace_without_runs_has_no_report(workspace):
     with pytest.raises(WorkspaceError, match="nothing has run here yet"):
+        reporting.find(workspace, None)
+
+
+def _step(number: int, component: str, outputs: dict[str, str], **properties: object) -> Step:
+    return Step(
+        id=number,
+        component=component,
+        run="run-1",
+        state="done",
+        started=10.0 * number,
+        ended=10.0 * number + 7.0,
+        parameters={
+            "sections": json.dumps({"settings": {}, "code": {}}),
+            "data_folder": "/data",
+        },
+        inputs={},
+        outputs={
+            name: [Output(number, name, "", uri, dict(properties))] for name, uri in outputs.items()
+        },
+    )
+
+
+def _run(folder: pathlib.Path, without: set[str]) -> Steps:
+    """A run in which every step put out what the report reads, but those left out."""
+    outputs: dict[str, dict[str, str]] = {}
+    for name, (step, output) in inputs.INPUTS.items():
+        (folder / name).mkdir(parents=True)
+        outputs.setdefault(step, {})[output] = str(folder / name)
+    return Steps(
+        _step(number, name, outputs.get(name, {}), pushed_version="7")
+        for number, name in enumerate([*outputs, "Report"])
+        if name not in without
+    )
+
+
+@pytest.mark.parametrize("without", [set(), {"Tuner"}, {"Tuner", "ReferenceClassifier"}])
+def test_a_report_made_anew_reads_all_that_the_step_reads(
+    workspace, written, tmp_path, monkeypatch, without
+):
+    seen = {}
+
+    def make(artifacts, sections, data_folder, output):
+        seen.update(artifacts=artifacts, data_folder=data_folder)
+        shutil.copytree(written, output, dirs_exist_ok=True)
+
+    monkeypatch.setattr(executor, "make", make)
+    folder = tmp_path / "root"
+    page = reporting.remake(workspace, "run-1", _run(folder, without))
+    assert "Trainer" in page.read_text()
+    expected = {
+        name: None if step in without else str(folder / name)
+        for name, (step, _) in inputs.INPUTS.items()
+        if name != "pushed_model"
+    }
+    assert seen["artifacts"] == inputs.Artifacts(pushed_version="7", **expected)
+    assert seen["data_folder"] == "/data"
+
+
+def test_what_a_step_wrote_and_is_gone_is_named(workspace, tmp_path):
+    steps = _run(tmp_path / "root", {"Tuner"})
+    (tmp_path / "root" / "drift").rmdir()
+    with pytest.raises(WorkspaceError, match="what AnomalyGate wrote as 'drift' is gone"):
+        reporting.remake(workspace, "run-1", steps)
+
+
+def test_a_store_that_is_none_is_named(workspace):
+    workspace.root.mkdir()
+    workspace.metadata.write_bytes(b"no database" * 500)
+    with pytest.raises(WorkspaceError, match=r"metadata.sqlite: cannot be read as ML Metadata"):
         reporting.find(workspace, None)

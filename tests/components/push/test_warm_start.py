@@ -6,7 +6,7 @@ import pytest
 from tfx.types import standard_artifacts
 
 from components.csv_ingestion import result as summary
-from components.push import pushed_model, versions
+from components.push import versions, warm_start
 from components.push.pusher import push
 from components.training import start
 
@@ -50,10 +50,10 @@ def _warm_start(tmp_path, serving, fingerprint, version):
     model = standard_artifacts.Model()
     model.uri = str(tmp_path / "start")
     pathlib.Path(model.uri).mkdir()
-    pushed_model.WarmStart.EXECUTOR_SPEC.executor_class().Do(
+    warm_start.WarmStart.EXECUTOR_SPEC.executor_class().Do(
         {"examples": [_examples(tmp_path, fingerprint)]},
         {"model": [model]},
-        {"serving": serving, "version": version},
+        {"serving": serving, "code": "", "version": version},
     )
     return pathlib.Path(model.uri)
 

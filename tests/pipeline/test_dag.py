@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.base.errors import UsageError
-from pipeline import config
-from pipeline.runners import local
+from pipeline import config, dag
 
 SMALL = "model.arguments={widths: [4], blocks: 0, mixer_blocks: 0}"
 
@@ -30,9 +29,9 @@ SMALL = "model.arguments={widths: [4], blocks: 0, mixer_blocks: 0}"
 def test_what_is_not_known_is_refused_before_the_run(override, named):
     settings = config.load("default", [SMALL, "tuner.enabled=true", override])
     with pytest.raises(UsageError, match=named):
-        local.check_names(settings)
+        dag.check_names(settings)
 
 
 def test_a_search_space_that_is_not_used_is_not_tried():
     space = "tuner.search_space={model.arguments.depth: {choices: [3]}}"
-    local.check_names(config.load("default", [SMALL, space]))
+    dag.check_names(config.load("default", [SMALL, space]))
