@@ -8,8 +8,8 @@ from setuptools import find_packages, setup
 setup(
     packages=find_packages(include=["pipeline*", "components*", "serving*"]),
     package_data={
-        "pipeline": ["presets/*.yaml", "**/*.j2"],
-        "components": ["**/*.j2", "**/*.css"],
-        "serving": ["**/*.html", "**/*.css", "**/*.js", "**/*.yaml"],
+        "pipeline": ["py.typed", "presets/*.yaml", "**/*.j2"],
+        "components": ["py.typed", "**/*.j2", "**/*.css"],
+        "serving": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.yaml"],
     },
 )

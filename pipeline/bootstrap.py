@@ -149,6 +149,14 @@ def _sources() -> Iterator[pathlib.Path]:
                 yield file
 
 
+def copy_sources(folder: pathlib.Path) -> None:
+    """Copies what the project is built from: building writes beside its sources."""
+    for file in _sources():
+        copy = folder / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
 def fingerprint() -> str:
     """Changes when the environment has to be made again."""
     digest = hashlib.sha256(sys.platform.encode())
@@ -448,10 +456,7 @@ def install_project(uv: str, target: list[str]) -> None:
         _call([*install, "--editable", str(ROOT)])
         return
     with tempfile.TemporaryDirectory() as scratch:
-        for file in _sources():
-            copy = pathlib.Path(scratch, file.relative_to(ROOT))
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+        copy_sources(pathlib.Path(scratch))
         _call([*install, scratch])
 
 
