@@ -47,7 +47,7 @@ def _split(pixels: np.ndarray, keys: np.ndarray, settings: Settings) -> Split:
 def _rows(folder: pathlib.Path, row: reader.RowFormat) -> tuple[np.ndarray, np.ndarray]:
     pixels, keys = [], []
     for path in sorted(folder.glob("*.csv*")):
-        for _, block, block_keys in examples.read_file(path, path.suffix == ".gz", row):
+        for _, block, block_keys in examples.read_file(path, row):
             pixels.append(block)
             keys.append(block_keys)
     if not pixels:

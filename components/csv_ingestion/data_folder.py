@@ -75,9 +75,9 @@ def rows(
     from components.csv_ingestion import examples, ingest, reader
 
     row = reader.RowFormat(pixels, classes)
-    ranges, _ = ingest.plan(str(latest_span(path)), {split: f"{split}/*.csv*"})
-    for file, compressed in dict.fromkeys((part.path, part.compressed) for part in ranges):
-        yield from examples.read_file(file, compressed, row)
+    ranges, _ = ingest.plan(str(latest_span(path)), {split: f"{split}/*.csv*"}, row)
+    for file in dict.fromkeys(part.path for part in ranges):
+        yield from examples.read_file(file, row)
 
 
 def _spans(folder: pathlib.Path) -> dict[int, pathlib.Path]:

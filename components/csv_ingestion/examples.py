@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import pathlib
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.base.errors import DataError
 from components.csv_ingestion import reader
 
 if TYPE_CHECKING:
@@ -37,24 +35,16 @@ def fingerprints(labels: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def read_file(
-    path: str | pathlib.Path, compressed: bool, row: reader.RowFormat
+    path: str | pathlib.Path, row: reader.RowFormat
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Labels int64 (n,), pixels uint8 (n, pixels) and keys int64 (n,) of a local CSV, in blocks.
 
     Raises:
-      DataError: the file is broken, or a row is bad; names it.
+      DataError: as `reader.read_csv` does.
     """
-    try:
-        with gzip.open(path) if compressed else open(path, "rb") as stream:
-            for before, found in reader.read_rows(stream, row):
-                if found.bad:
-                    bad = found.bad[0]
-                    raise DataError(
-                        f"{path}:{before + bad.line}: bad row: {bad.detail}: {bad.text[:60]!r}"
-                    )
-                yield found.labels, found.pixels, fingerprints(found.labels, found.pixels)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    _, blocks = reader.read_csv(path, row)
+    for rows in blocks:
+        yield rows.labels, rows.pixels, fingerprints(rows.labels, rows.pixels)
 
 
 def is_validation(keys: np.ndarray, fraction: float) -> np.ndarray:

@@ -71,7 +71,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         input_base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         ranges, ignored = ingest.plan(
-            input_base, {split.name: split.pattern for split in input_config.splits}
+            input_base,
+            {split.name: split.pattern for split in input_config.splits},
+            reader.RowFormat(image.pixels, len(data.classes), image.width),
         )
 
         fileio.makedirs(ingest.parts_directory(artifact.uri))
@@ -83,7 +85,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "Ingest"
                 >> beam.ParDo(
                     ingest.IngestRange(
-                        row=reader.RowFormat(pixels=image.pixels, classes=len(data.classes)),
                         validation_fraction=data.validation_fraction,
                         examples_uri=artifact.uri,
                         ranges=len(ranges),

@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import gzip
 import io
-import itertools
 import os
 import re
 import uuid
@@ -61,6 +60,8 @@ class FileRange:
     end: int | None
     """None: to the end."""
     compressed: bool
+    row: reader.RowFormat
+    """The file's: which column holds what."""
 
 
 class RangeReport(FileSummary):
@@ -80,21 +81,25 @@ def parts_directory(examples_uri: str) -> str:
     return os.path.join(examples_uri, DIRECTORY, "parts")
 
 
-def plan(input_base: str, patterns: Mapping[str, str]) -> tuple[list[FileRange], list[str]]:
-    """Finds the files of each split and cuts them into ranges.
+def plan(
+    input_base: str, patterns: Mapping[str, str], row: reader.RowFormat
+) -> tuple[list[FileRange], list[str]]:
+    """Finds the files of each split, reads their headers and cuts them into ranges.
 
     Plain files are cut every 32 MiB; a gzipped one cannot be read from its middle.
 
     Args:
       input_base: The data folder.
       patterns: A glob under the data folder, by split.
+      row: What a row holds, as asked for.
 
     Returns:
       The ranges in order of split, file and start; and the names of matching files that are
       not named .csv or .csv.gz.
 
     Raises:
-      DataError: a split has no file, or a file is empty or cannot be opened; names it.
+      DataError: a split has no file, or a file is empty, cannot be opened or does not hold such
+        rows; names it.
     """
     import tensorflow as tf
     from tfx.dsl.io import fileio
@@ -115,23 +120,30 @@ def plan(input_base: str, patterns: Mapping[str, str]) -> tuple[list[FileRange],
                 with fileio.open(path, "rb") as file:
                     compressed = file.read(2) == _GZIP_MAGIC
                 size = fileio.stat(path).length
+                if not size:
+                    raise DataError(f"{path} is empty.")
+                if path.endswith(".gz") and not compressed:
+                    raise DataError(f"{path} is named .gz but is not gzipped.")
+                with _open(path, compressed) as stream:
+                    found = reader.read_head(stream, row, path, label="required")
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise DataError(f"{path} cannot be read to its end: {error}") from error
             except (OSError, tf.errors.OpError) as error:
                 raise DataError(f"{path} cannot be read: {error}") from error
-            if not size:
-                raise DataError(f"{path} is empty.")
-            if path.endswith(".gz") and not compressed:
-                raise DataError(f"{path} is named .gz but is not gzipped.")
             cut = functools.partial(
                 FileRange,
                 input_split=split,
                 path=path,
                 name=_relative(path, input_base),
                 compressed=compressed,
+                # Workers need no names.
+                row=dataclasses.replace(found, header=b""),
             )
             if compressed:
                 ranges.append(cut(number=len(ranges), start=0, end=None))
             else:
-                for start in range(0, size, _RANGE_BYTES):
+                # At least one, for a file that ends with its header.
+                for start in range(found.begins, size, _RANGE_BYTES) or [found.begins]:
                     end = min(start + _RANGE_BYTES, size)
                     ranges.append(cut(number=len(ranges), start=start, end=end))
     return ranges, ignored
@@ -160,10 +172,7 @@ class IngestRange(beam.DoFn):
     and are the same each time.
     """
 
-    def __init__(
-        self, row: reader.RowFormat, validation_fraction: float, examples_uri: str, ranges: int
-    ):
-        self._row = row
+    def __init__(self, validation_fraction: float, examples_uri: str, ranges: int):
         self._validation_fraction = validation_fraction
         self._examples_uri = examples_uri
         self._ranges = ranges
@@ -196,10 +205,12 @@ class IngestRange(beam.DoFn):
     def _ingest(self, element: FileRange, shards: _Shards, report: RangeReport) -> None:
         examples_of: collections.Counter[str] = collections.Counter()
         quarantined: collections.Counter[str] = collections.Counter()
-        with _open(element) as stream:
-            blocks, report.lines = _blocks(stream, element, self._row)
+        row, start = element.row, element.start
+        report.lines = row.lines_before if start <= row.begins else 0
+        with _open(element.path, element.compressed) as stream:
+            blocks = reader.read_blocks(stream, row, start, element.end)
             encode = functools.partial(
-                _encode, input_split=element.input_split, row=self._row,
+                _encode, input_split=element.input_split, row=row,
                 validation_fraction=self._validation_fraction,
             )  # fmt: skip
             for block in map_in_order(self._threads, encode, blocks, ahead=_THREADS):
@@ -227,27 +238,12 @@ class IngestRange(beam.DoFn):
 class ReadRange(beam.DoFn):
     """Yields the good rows of a range as `examples.record_batch`es."""
 
-    def __init__(self, row: reader.RowFormat):
-        self._row = row
-
     def process(self, element: FileRange) -> Iterator[pa.RecordBatch]:
-        with _open(element) as stream:
-            blocks, _ = _blocks(stream, element, self._row)
-            for block in blocks:
-                rows = reader.parse(block, self._row)
+        with _open(element.path, element.compressed) as stream:
+            for _, rows in reader.read_rows(stream, element.row, element.start, element.end):
                 if len(rows.labels):
                     keys = examples.fingerprints(rows.labels, rows.pixels)
                     yield examples.record_batch(rows.labels, rows.pixels, keys)
-
-
-def _blocks(stream: Any, element: FileRange, row: reader.RowFormat) -> tuple[Iterator[bytes], int]:
-    """A range's blocks without the file's header, and the lines that are left out."""
-    blocks = reader.read_blocks(stream, row, element.start, element.end)
-    first = next(blocks, None) if element.start == 0 else None
-    if first is None:
-        return blocks, 0
-    head, first = reader.split_header(first, row)
-    return itertools.chain([first], blocks), head.count(b"\n")
 
 
 def _encode(
@@ -270,11 +266,11 @@ def _encode(
 
 
 @contextlib.contextmanager
-def _open(element: FileRange) -> Iterator[Any]:
+def _open(path: str, compressed: bool) -> Iterator[Any]:
     from tfx.dsl.io import fileio
 
-    with fileio.open(element.path, "rb") as file:
-        if element.compressed:
+    with fileio.open(path, "rb") as file:
+        if compressed:
             with gzip.GzipFile(fileobj=file) as unpacked, io.BufferedReader(unpacked) as stream:
                 yield stream
         else:

@@ -106,16 +106,16 @@ def infer_schema(folder: pathlib.Path | str, image: ImageSettings) -> schema_pb2
 
     check_folder(folder)
     folder = latest_span(folder)
-    ranges, _ = ingest.plan(str(folder), {ingest.TRAIN: f"{ingest.TRAIN}/*.csv*"})
     # Any label: which there are is what is asked.
-    row = reader.RowFormat(pixels=image.pixels, classes=2**31)
+    row = reader.RowFormat(image.pixels, 2**31, image.width)
+    ranges, _ = ingest.plan(str(folder), {ingest.TRAIN: f"{ingest.TRAIN}/*.csv*"}, row)
     with tempfile.TemporaryDirectory() as scratch:
         path = os.path.join(scratch, "statistics.pb")
         with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
             _ = (
                 pipeline
                 | "Ranges" >> beam.Create(ranges)
-                | "Read" >> beam.ParDo(ingest.ReadRange(row))
+                | "Read" >> beam.ParDo(ingest.ReadRange())
                 | "Statistics" >> tfdv.GenerateStatistics()
                 | "Write" >> tfdv.WriteStatisticsToBinaryFile(path)
             )

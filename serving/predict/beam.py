@@ -18,7 +18,7 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.base.errors import DataError, UsageError
-from components.csv_ingestion.reader import RowFormat, read_rows
+from components.csv_ingestion.reader import RowFormat, read_head, read_rows
 from serving.predict.run import ANY_LABEL, LoadedDenoiser, ServedDenoiser, format_rows
 
 _RANGE_BYTES = 16 << 20
@@ -97,7 +97,9 @@ class _ReadRange(beam.DoFn):
     def process(self, element: _Range) -> Iterator[Any]:  # type: ignore[override]
         number = 0
         with FileSystems.open(element.path) as stream:
-            for before, found in read_rows(stream, self._row, element.start, element.end):
+            row = read_head(stream, self._row, element.path, label="required")
+        with FileSystems.open(element.path) as stream:
+            for before, found in read_rows(stream, row, element.start, element.end):
                 if found.bad:
                     bad = found.bad[0]
                     raise DataError(

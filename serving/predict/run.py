@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gzip
 import io
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,8 @@ import numpy as np
 
 from components.base import progress
 from components.base.errors import DataError, DenoiseError, ModelError, UsageError
-from components.csv_ingestion.reader import RowFormat, parse, read_blocks, split_header
+from components.csv_ingestion import reader
+from components.csv_ingestion.reader import RowFormat
 from serving.client import ClientError, DenoiseClient
 
 if TYPE_CHECKING:
@@ -228,68 +228,23 @@ class CsvRows:
     """uint8 (N, H*W*C)."""
 
 
-def open_csv(path: pathlib.Path) -> IO[bytes]:
-    """A CSV, unpacked if its name ends in .gz."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
 def read_csv(path: pathlib.Path, pixels: int) -> tuple[bytes, Iterator[CsvRows]]:
-    """Rows `label,p1,...,pN`, or without a label.
+    """Rows `label,p1,...,pN`, or without a label, whatever the order of the columns.
 
     Args:
-      path: .csv or .csv.gz; a header is optional.
+      path: Gzipped or not; a header is optional.
       pixels: N.
 
     Returns:
-      The header line, empty if there is none, and the rows in blocks.
+      The header line, empty if the file has none, and the rows in blocks, both in the order of
+      label and pixels.
 
     Raises:
-      DataError: the file is empty or, while iterating, a row is not one; names the line.
+      DataError: as `reader.read_csv` does.
     """
-    row = RowFormat(pixels, ANY_LABEL)
-    stream = open_csv(path)
-    blocks = read_blocks(stream, row)
-    try:
-        first = next(blocks, b"")
-    except (OSError, EOFError) as error:
-        stream.close()
-        raise DataError(f"{path}: {error}") from error
-    if not first.strip():
-        stream.close()
-        raise DataError(f"{path}: the file is empty.")
-    labelled = first.partition(b"\n")[0].count(b",") != pixels - 1
-    if not labelled:
-        first = _with_label(first)
-    header, first = split_header(first, row)
-    lines = header.count(b"\n")
-
-    def rows() -> Iterator[CsvRows]:
-        done = lines
-        with stream:
-            block = first
-            while block:
-                found = parse(block, row)
-                if found.bad:
-                    bad = found.bad[0]
-                    raise DataError(f"{path}:{done + bad.line}: {bad.reason}: {bad.detail}")
-                done += found.lines
-                yield CsvRows(found.labels if labelled else None, found.pixels)
-                block = next(blocks, b"")
-                if not labelled:
-                    block = _with_label(block)
-
-    return header if labelled else header.partition(b",")[2], rows()
-
-
-def _with_label(block: bytes) -> bytes:
-    """Rows without a label, with one in front: 0, or `label` in a header."""
-    if not block:
-        return block
-    lines = [
-        (b"0," if line[:1].isdigit() or line[:1] == b'"' else b"label,") + line if line else line
-        for line in block.split(b"\n")
-    ]
-    return b"\n".join(lines)
+    row, blocks = reader.read_csv(path, RowFormat(pixels, ANY_LABEL), label="optional")
+    rows = (CsvRows(found.labels if row.labelled else None, found.pixels) for found in blocks)
+    return row.header, rows
 
 
 def format_rows(labels: np.ndarray | None, pixels: np.ndarray) -> bytes:

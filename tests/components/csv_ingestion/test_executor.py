@@ -376,6 +376,10 @@ def test_a_split_too_small_for_validation_stops_the_run(folder):
 
 
 def test_the_wrong_shape_stops_the_run(folder):
+    with pytest.raises(DataError, match=r"csv:1: .*12 pixels .*expected 784.*image\.height"):
+        ingested(folder, image=ImageSettings())
+    for path in (csv(folder), csv(folder, "test")):
+        path.write_bytes(path.read_bytes().partition(b"\n")[2])
     with pytest.raises(DataError, match=r"13 columns, expected 785.*\n(.*\n)*.*image\.height"):
         ingested(folder, image=ImageSettings())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.base.errors import DataError
 from components.csv_ingestion import reader
 
 ROW = reader.RowFormat(pixels=3, classes=10)
@@ -130,14 +132,15 @@ def test_ranges_yield_every_line_once(content, borders, block_bytes):
 def test_rows_of_many_blocks_are_numbered_through(head, content, block_bytes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "_BLOCK_BYTES", block_bytes)
-        blocks = list(reader.read_blocks(io.BytesIO(head + content), ROW))
-        # Who reads blocks looks for a header in the first one.
-        passed_over, first = reader.split_header(blocks[0], ROW) if blocks else (b"", b"")
-        rest = first + b"".join(blocks[1:])
-        good, bad = reference(rest.removesuffix(b"\n"), ROW)
-        found = list(reader.read_rows(io.BytesIO(head + content), ROW))
-    numbers = [before + row.line for before, rows in found for row in rows.bad]
-    assert numbers == [passed_over.count(b"\n") + number for number in bad]
+        try:
+            row = reader.read_head(io.BytesIO(head + content), ROW, "rows.csv", "required")
+        except DataError:
+            return
+        kept = (head + content)[row.begins :]
+        good, bad = reference(kept.removesuffix(b"\n"), row)
+        found = list(reader.read_rows(io.BytesIO(head + content), row))
+    numbers = [before + fault.line for before, rows in found for fault in rows.bad]
+    assert numbers == [row.lines_before + number for number in bad]
     labels = [label for _, rows in found for label in rows.labels.tolist()]
     assert labels == [row[0] for row in good]
 
@@ -225,6 +228,24 @@ def test_one_bad_row_among_many_keeps_order_and_numbers():
     assert rows.pixels[:, 0].tolist() == [i % 256 for i in good]
 
 
+def head_of(content: bytes, row: reader.RowFormat = ROW, label="required") -> reader.RowFormat:
+    return reader.read_head(io.BytesIO(content), row, "rows.csv", label)
+
+
+def all_rows(content: bytes, row: reader.RowFormat = ROW, label="required") -> list[list[int]]:
+    """Label and pixels of each row; of pixels alone in a file without labels."""
+    found = head_of(content, row, label)
+    table = []
+    for _, rows in reader.read_rows(io.BytesIO(content), found):
+        assert not rows.bad
+        columns = [rows.labels, rows.pixels] if found.labelled else [rows.pixels]
+        table += np.column_stack(columns).tolist()
+    return table
+
+
+BEFORE = pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\r\n \n"])
+
+
 @pytest.mark.parametrize(
     ("first", "is_header"),
     [
@@ -234,30 +255,217 @@ def test_one_bad_row_among_many_keeps_order_and_numbers():
         (b"label,0,1,2", True),
         (b"label,1,2,3", True),
         (b"0,1,2,3", False),  # also a row
-        (b"label,5,5,5", False),
-        (b"label,pixel1,pixel2", True),
         (b"oops", False),
         (b"0.5,0.1,0.2,0.3", False),
         (b",,,", False),
+        (b",2,3,4", False),
         (b"1,2,3,4", False),
+        (b"pixel1,7,8,9", False),
     ],
 )
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\r\n \n"])
+@BEFORE
 def test_header(first, is_header, before):
-    block = before + first + b"\r\n1,2,3,4\n"
-    head, rest = reader.split_header(block, ROW)
-    assert head == before + (first + b"\r\n" if is_header else b"")
-    assert head + rest == block
+    row = head_of(before + first + b"\r\n1,2,3,4\n")
+    assert row.named == is_header
+    assert row.begins == len(before) + is_header * len(first + b"\r\n")
+    assert row.lines_before == before.count(b"\n") + is_header
+    assert row.header == is_header * (first + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "line"),
+    [
+        ("pixel1,pixel2,pixel3,class", "11,12,13,5"),
+        ("pixel0,pixel1,pixel2,Label", "11,12,13,5"),
+        ("pixel3,TARGET,pixel1,pixel2", "13,5,11,12"),
+        ('"y","0","1","2"', "5,11,12,13"),
+        ("2,0,1,class", "13,11,12,5"),
+        ("V1,V2,V3,class", "11,12,13,5"),
+        ("pixel0000,pixel0001,pixel0002,label", "11,12,13,5"),
+        ("label,1x3,1x2,1x1", "5,13,12,11"),
+        ("label,2x1,1x1,3x1", "5,12,11,13"),
+        ("Unnamed: 0,label,pixel1,pixel2,pixel3", "70000,5,11,12,13"),
+        (",label,pixel1,pixel2,pixel3", "0,5,11,12,13"),
+        ('"",label,0,1,2', "0,5,11,12,13"),
+        ("label,pixel1,pixel2,pixel3,ID", "5,11,12,13,test_1.png"),
+        ("index,pixel3,pixel2,pixel1,label", "-1,13,12,11,5"),
+        (",0,1,2,3", "0,5,11,12,13"),
+    ],
+)
+@BEFORE
+def test_the_header_says_which_column_is_what(header, line, before):
+    content = before + f"{header}\n{line}\n{line}\n".encode()
+    assert all_rows(content) == [[5, 11, 12, 13]] * 2
+    [row] = [rows for _, rows in reader.read_rows(io.BytesIO(content), head_of(content))]
+    assert row.labels.dtype == np.int64
+    assert row.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("label,a,b,c", "names 'a', 'b', 'c'. Expected a label named label, class, target or y"),
+        ("a,b,c,d", r"names 'a', 'b', 'c' and 1 more\. Expected .* pixel1 to pixel3"),
+        ("label,pixel1,pixel2", "names 2 pixels and a label in 3 columns, expected 3 pixels"),
+        ("label,pixel1,pixel2,pixel3,pixel4", "names 4 pixels and a label in 5 columns"),
+        ("label,pixel1,pixel2,pixel4", "no pixel between pixel2 and pixel4"),
+        ("label,pixel1,pixel2,pixel2", "names pixel2 twice"),
+        ("label,pixel2,pixel3,pixel4", "first pixel is pixel2, expected pixel0 or pixel1"),
+        ("label,5,5,5", "names 5 twice"),
+        ("label,class,pixel1,pixel2,pixel3", "names 2 columns 'label', 'class', expected one"),
+        ("label,1x1,1x2,2x1", "not each of 2 x 2 once"),
+        ("label,1x1,2x1,3x1", "names images 1 pixels wide, expected 3"),
+        ("label,pixel1,pixel1.1,pixel2", "names 'pixel1.1'"),
+        ("pixel1,pixel2,pixel3", "names 3 pixels and no label, expected a column named label"),
+        ("id,pixel1,pixel2,pixel3", "names 3 pixels and no label"),
+        ("label,index", "names no pixel"),
+    ],
+)
+@BEFORE
+def test_a_header_that_does_not_fit_is_refused(header, message, before):
+    row = reader.RowFormat(pixels=3, classes=10, width=3)
+    line = before.count(b"\n") + 1
+    with pytest.raises(DataError, match=f"^rows.csv:{line}: .*{message}"):
+        head_of(before + header.encode() + b"\n1,2,3,4\n", row)
 
 
 def test_header_that_counts_and_cannot_be_a_row():
     row = reader.RowFormat(pixels=784, classes=10)
     line = ",".join(map(str, range(785))).encode() + b"\n"
-    assert reader.split_header(line, row) == (line, b"")
+    assert head_of(line, row).begins == len(line)
 
 
-@pytest.mark.parametrize("block", [b"\n", b"\xef\xbb\xbf\n", b" \n\n"])
+@pytest.mark.parametrize(("label", "columns"), [("required", 17), ("optional", 16)])
+def test_a_first_line_that_could_be_either_is_refused(label, columns):
+    row = reader.RowFormat(pixels=16, classes=10)
+    with pytest.raises(DataError, match=r"^rows.csv:1: 0, 1, 2, \.\.\. may be the names"):
+        head_of(",".join(map(str, range(columns))).encode(), row, label)
+
+
+@pytest.mark.parametrize("block", [b"", b"\n", b"\xef\xbb\xbf\n", b" \n\n"])
 def test_no_header_in_blank_lines(block):
-    head, rest = reader.split_header(block, ROW)
-    assert head + rest == block
-    assert reader.parse(rest, ROW).read == 0
+    row = head_of(block)
+    assert not row.named
+    assert not list(reader.read_rows(io.BytesIO(block), row))
+
+
+HEADERS = {
+    "none": "",
+    "pandas": ",".join(map(str, range(300))) + "\n",
+    "quoted": ",".join(f'"pixel{number}"' for number in range(300)) + "\n",
+    "kaggle": ",".join(f"pixel{number}" for number in range(1, 301)) + "\r\n",
+}
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff", "\n", "\ufeff \r\n"])
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize("spelling", ["{}", '"{}"', " {}"])
+def test_a_file_without_labels_is_read_by_the_same_rules(header, before, spelling):
+    row = reader.RowFormat(pixels=300, classes=10)
+    values = [[0, *range(200, 211), *[7] * 288], [9] * 300]
+    lines = [",".join(spelling.format(value) for value in line) for line in values]
+    content = (before + HEADERS[header] + "\n\n".join(lines)).encode()
+    found = head_of(content, row, "optional")
+    assert not found.labelled
+    assert found.named == (header != "none")
+    assert all_rows(content, row, "optional") == values
+    name = "label," if header != "none" else ""
+    labelled = before + name + HEADERS[header] + "\n\n".join("3," + line for line in lines)
+    assert all_rows(labelled.encode(), row, "optional") == [[3, *line] for line in values]
+
+
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        (b"1,2", "2 columns, expected 3"),
+        (b"1,x,3", "pixel 2 is 'x', expected 0 to 255"),
+        (b"256,2,3", "pixel 1 is 256, expected 0 to 255"),
+    ],
+)
+def test_messages_name_no_label_that_is_not_in_the_file(line, detail):
+    content = b"7,8,9\n" + line + b"\n"
+    row = head_of(content, label="optional")
+    [(before, rows)] = reader.read_rows(io.BytesIO(content), row)
+    [bad] = rows.bad
+    assert (before + bad.line, bad.detail) == (2, detail)
+
+
+def test_neither_with_nor_without_a_label():
+    with pytest.raises(DataError, match=r"5 columns, expected 3 pixels, with or without a label"):
+        head_of(b"1,2,3,4,5\n", label="optional")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"1,2,3,4\r5,6,7,8\r", "the line ends of old Macs"),
+        (b"label,pixel1,pixel2,pixel3\r1,2,3,4\r5,6,7,8", "the line ends of old Macs"),
+        (b"\xef\xbb\xbf1,2,3,4\r5,6,7,8\r\n", "the line ends of old Macs"),
+        (b"1,2,3,4\r" * 100_000, "the line ends of old Macs"),
+        ("1,2,3,4\n".encode("utf-16"), "UTF-16"),
+        ("1,2,3,4\n".encode("utf-16-le"), "UTF-16"),
+        ("1,2,3,4\n".encode("utf-16-be"), "UTF-16"),
+        ("1,2,3,4\n".encode("utf-32"), "UTF-32"),
+        (b"PK\x03\x04\n", "ZIP archive"),
+        (b"\x89PNG\r\n\x1a\n", "PNG image"),
+        (b"<!DOCTYPE html>\n<html>", "HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS pointer"),
+        (b"1;2;3;4\n", "separated by semicolons, expected commas"),
+        (b"1\t2\t3\t4\n", "separated by tabs"),
+    ],
+)
+def test_what_is_no_csv_is_named(content, what):
+    with pytest.raises(DataError, match=f"^rows.csv:1: .*{what}"):
+        head_of(content)
+
+
+def test_a_header_does_not_fill_the_memory():
+    class Endless(io.RawIOBase):
+        asked = 0
+
+        def read(self, size=-1):
+            self.asked += size
+            return b"a" * size
+
+        def seek(self, offset, whence=0):
+            return 0
+
+    stream = Endless()
+    assert not reader.read_head(stream, ROW, "rows.csv", "required").named
+    assert stream.asked < 1 << 20
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_read_csv(tmp_path, packed):
+    path = tmp_path / "rows.csv"
+    content = b"pixel2,pixel1,pixel3,class\n2,1,3,7\n\n5,4,6,8\n"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    row, blocks = reader.read_csv(path, ROW)
+    [rows] = blocks
+    assert row.header == b"class,pixel1,pixel2,pixel3\n"
+    assert rows.labels.tolist() == [7, 8]
+    assert rows.pixels.tolist() == [[1, 2, 3], [4, 5, 6]]
+    path.write_bytes(content + b"oops\n")
+    with pytest.raises(DataError, match=f"{path}:5: wrong_columns: 1 columns, expected 4: 'oops'"):
+        list(reader.read_csv(path, ROW)[1])
+    for empty in (b"", b"\n \n", content.split(b"\n")[0]):
+        path.write_bytes(empty)
+        with pytest.raises(DataError, match=f"{path} is empty"):
+            reader.read_csv(path, ROW)
+    path.write_bytes(gzip.compress(content)[:-9])
+    with pytest.raises(DataError, match=f"{path} cannot be read"):
+        list(reader.read_csv(path, ROW)[1])
+
+
+def test_other_orders_are_read_at_once(monkeypatch):
+    """Not line by line: only the columns are taken in another order."""
+    monkeypatch.setattr(reader, "_diagnose", None)
+    values = np.random.default_rng(1).integers(0, 256, (500, 12))
+    labels = np.arange(500) % 10
+    names = [*(f"pixel{number}" for number in range(12, 0, -1)), "class", "id"]
+    table = np.column_stack([values[:, ::-1], labels, np.arange(70_000, 70_500)]).tolist()
+    text = "\n".join(",".join(map(str, row)) for row in [names, *table]) + "\n"
+    row = head_of(text.encode(), reader.RowFormat(pixels=12, classes=10))
+    [(_, rows)] = reader.read_rows(io.BytesIO(text.encode()), row)
+    np.testing.assert_array_equal(rows.pixels, values)
+    np.testing.assert_array_equal(rows.labels, labels)

@@ -124,6 +124,6 @@ def test_inferred_labels_are_those_found_in_the_latest_span(tmp_path):
 
 
 def test_nothing_to_infer_from(tmp_path):
-    folder = clothing.write_csvs(tmp_path, train=5, test=5, shape=(4, 4, 1))
+    folder = clothing.write_csvs(tmp_path, train=5, test=5, shape=(4, 4, 1), header=False)
     with pytest.raises(DataError, match="no row of a label and 12 pixels"):
         schemas.infer_schema(folder, IMAGE)
