@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from typing import NoReturn
@@ -29,6 +30,10 @@ from pipeline.commands import (
     submit,
     train_worker,
 )
+from pipeline.stopping import Stopping
+
+_INTERRUPTED = 128 + signal.SIGINT
+"""What typer returns when it caught KeyboardInterrupt."""
 
 app = typer.Typer(
     name="denoise",
@@ -68,29 +73,42 @@ def _calm_libraries() -> None:
 
 
 def main() -> NoReturn:
-    """Runs the command; a DenoiseError ends it with its message and exit status."""
+    """Runs the command and exits with its status.
+
+    A DenoiseError is told by its message, a stopping signal by how to go on; anything else that
+    is raised is a fault of ours, with its traceback.
+    """
     _calm_libraries()
+    stopping = Stopping()
     try:
-        app(standalone_mode=False)
-    except DenoiseError as error:
+        status = app(standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    except Exception as error:
+        status = _INTERRUPTED if stopping.by is not None else _explained(error)
+    if stopping.by is not None or status == _INTERRUPTED:  # which typer makes of it, too
+        stopping.by = stopping.by or signal.SIGINT
+        stopping.tell()
+        status = stopping.status
+    sys.exit(status)
+
+
+def _explained(error: Exception) -> int:
+    """Says what was wrong; the exit status."""
+    if isinstance(error, DenoiseError):
         import rich.console
 
         console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
         console.print("[bold red]denoise:[/] ", end="")
         console.print(str(error), markup=False)
-        sys.exit(error.exit_status)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        print("denoise: stopped; call the same command again to go on.", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        # Click's usage errors carry how they want to be shown.
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            sys.exit(error.exit_code)
-        raise
-    sys.exit(0)
+        return error.exit_status
+    if isinstance(error, typer.Abort):
+        return _INTERRUPTED
+    # Click's usage errors carry how they want to be shown.
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()
+        return int(error.exit_code)
+    raise error
 
 
 if __name__ == "__main__":

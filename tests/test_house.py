@@ -28,7 +28,7 @@ FLOORS = {
     ),
     "serving": ({"protocol"}, {"client", "models"}, {"calls"}, {"server"}, {"predict"}),
     "pipeline": (
-        {"config", "dag", "display", "fashion_mnist", "workspace", "bootstrap"},
+        {"config", "dag", "display", "fashion_mnist", "stopping", "workspace", "bootstrap"},
         {"history"},
         {"runners", "benchmark"},
         {"commands"},

@@ -36,4 +36,4 @@ def serve(context: typer.Context, workspace: options.Workspace = options.DEFAULT
     checked = parse_flags(context.args, **defaults)
     from serving.server.running import serve as serve_until_stopped
 
-    serve_until_stopped(checked)
+    raise typer.Exit(serve_until_stopped(checked))

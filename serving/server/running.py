@@ -118,28 +118,35 @@ async def _watch_configuration(core: object) -> None:
             _log.error("the model config file was not taken: %s", error)
 
 
-def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = None) -> None:
+def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = None) -> int:
     """Serves until SIGTERM or SIGINT, then finishes what was begun. A second signal ends now.
 
     Args:
       options: Which models, where, how.
       started: Called once both ports answer.
 
+    Returns:
+      The exit status: 0 after SIGTERM, by which a server is asked to end when it has served, so
+      systemd, Docker and Kubernetes count it as done; 130 after Ctrl-C, so that a script in
+      which it was pressed does not go on.
+
     Raises:
       UsageError: the options name a file that is wrong, or an address in use.
     """
+    stopped_by: list[signal.Signals] = []
 
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def on_signal() -> None:
+        def on_signal(number: signal.Signals) -> None:
+            stopped_by.append(number)
             if stop.is_set():
-                os._exit(1)
+                os._exit(128 + number)
             stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, on_signal, number)
 
         def on_start(addresses: Addresses) -> None:
             # A JSON body is many small lists, whose number starts garbage collections, each
@@ -151,6 +158,7 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
         await _serve(options, stop, on_start)
 
     asyncio.run(main())
+    return 128 + signal.SIGINT if stopped_by[0] is signal.SIGINT else 0
 
 
 def _announce(addresses: Addresses) -> None:
@@ -215,8 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     try:
-        serve(parse_flags(sys.argv[1:] if arguments is None else arguments))
+        return serve(parse_flags(sys.argv[1:] if arguments is None else arguments))
     except DenoiseError as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    return 0
