@@ -14,10 +14,9 @@ InfraValidator (docs/kubeflow.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from components.base import code
 from components.base.errors import UsageError
 from components.base.places import Places
 from components.base.settings import Settings
@@ -107,22 +106,17 @@ def check_names(settings: Settings) -> None:
                 ) from error
 
 
-def _worker_package() -> list[str]:
-    """Beam's flag for what its workers install: this project, where its setup.py is at hand.
-
-    Without it TFX builds a package of itself for every Beam step, a second each.
-    """
-    setup = code.ROOT / "setup.py"
-    return [f"--setup_file={setup}"] if setup.exists() else []
-
-
-def build(settings: Settings, places: Places, metadata: str | None = None) -> Any:
+def build(
+    settings: Settings, places: Places, metadata: str | None = None, workers: Sequence[str] = ()
+) -> Any:
     """The TFX pipeline.
 
     Args:
       settings: Everything that decides the result.
       places: Where to read and write.
       metadata: Path of the MLMD SQLite file, for a local run.
+      workers: Beam's flag for what its workers run; without one, TFX builds a package of itself
+        for every Beam step, a second each.
     """
     from tfx.orchestration import metadata as tfx_metadata
     from tfx.orchestration.pipeline import Pipeline
@@ -135,5 +129,5 @@ def build(settings: Settings, places: Places, metadata: str | None = None) -> An
         metadata_connection_config=(
             tfx_metadata.sqlite_metadata_connection_config(metadata) if metadata else None
         ),
-        beam_pipeline_args=[*settings.beam.pipeline_args, *_worker_package()],
+        beam_pipeline_args=[*settings.beam.pipeline_args, *workers],
     )

@@ -19,6 +19,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from components.base.errors import RunError
+
 SCHEMES = ("s3", "minio", "gs")
 STAND_IN = "DENOISE_OBJECT_STORE"
 _DELETED_AT_ONCE = 1000
@@ -151,22 +153,34 @@ def files(uri: str) -> list[str]:
 
     Args:
       uri: A folder or an object; it need not exist.
+
+    Raises:
+      RunError: the store does not answer, refuses, or has no such bucket.
     """
-    bucket, key = _open(uri)
-    return list(_tags(bucket, key))
+    return list(_tags(uri))
 
 
 def fingerprint(uri: str) -> str:
     """Changes when a file under a folder is added, removed or replaced."""
-    bucket, key = _open(uri)
-    return hashlib.sha256(repr(sorted(_tags(bucket, key).items())).encode()).hexdigest()
+    return hashlib.sha256(repr(sorted(_tags(uri).items())).encode()).hexdigest()
 
 
-def _tags(bucket: _Bucket, key: str) -> dict[str, str]:
+def _tags(uri: str) -> dict[str, str]:
+    try:
+        bucket, key = _open(uri)
+        found = bucket.tags(key)
+    except ValueError:
+        raise
+    except Exception as error:
+        # Each store's library has its own errors, and none names the folder.
+        raise RunError(
+            f"{uri} cannot be listed: {type(error).__name__}: {error}. The store's address and the "
+            "credentials come from the environment (docs/kubeflow.md, Credentials)."
+        ) from error
     # A store's prefixes end anywhere: `a/b` would also find `a/bc`.
     return {
         name[len(key) :].lstrip("/"): tag
-        for name, tag in bucket.tags(key).items()
+        for name, tag in found.items()
         if not name.endswith("/") and (not key or name == key or name.startswith(f"{key}/"))
     }
 
@@ -178,7 +192,7 @@ def _join(key: str, name: str) -> str:
 def download(uri: str, path: pathlib.Path | str) -> list[str]:
     """Copies a folder, or one object, to a local path; returns the names copied."""
     bucket, key = _open(uri)
-    names = list(_tags(bucket, key))
+    names = files(uri)
     for name in names:
         target = pathlib.Path(path, name) if name else pathlib.Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +217,7 @@ def upload(path: pathlib.Path | str, uri: str) -> list[str]:
 def delete(uri: str) -> None:
     """Removes a folder with everything in it."""
     bucket, key = _open(uri)
-    bucket.delete([_join(key, name) for name in _tags(bucket, key)])
+    bucket.delete([_join(key, name) for name in files(uri)])
 
 
 def publish(path: pathlib.Path | str, uri: str, last: str) -> None:

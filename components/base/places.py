@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from components.base import object_store
+from components.base.errors import UsageError
+
 
 @dataclasses.dataclass(frozen=True)
 class Places:
@@ -18,3 +21,25 @@ class Places:
     serving: str
     """The serving folder, `.../denoiser`."""
     pipeline_root: str
+
+    @classmethod
+    def under(
+        cls, pipeline_root: str, data: str | None = None, serving: str | None = None
+    ) -> Places:
+        """Places in an object store: folders under the pipeline root for what is not given.
+
+        Raises:
+          UsageError: the pipeline root is no URI of an object store.
+        """
+        try:
+            object_store.split(pipeline_root)
+        except ValueError as error:
+            raise UsageError(f"--pipeline-root: {error}.") from error
+        root = pipeline_root.rstrip("/")
+        return cls(
+            data=data or f"{root}/data",
+            spans=False,
+            schema="",
+            serving=serving or f"{root}/serving/denoiser",
+            pipeline_root=root,
+        )

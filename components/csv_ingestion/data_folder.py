@@ -6,6 +6,7 @@ It holds `train/*.csv[.gz]` and `test/*.csv[.gz]`, or such folders as spans:
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import pathlib
 import re
@@ -90,7 +91,37 @@ def _csvs(folder: pathlib.Path, split: str) -> Iterator[pathlib.Path]:
     yield from (folder / split).glob("*.csv.gz")
 
 
-def newest_span(names: Sequence[str]) -> str:
+def to_take(location: str) -> str:
+    """The folder that a pipeline takes from a data folder: its latest span, or itself.
+
+    Args:
+      location: A local path, or a URI of an object store.
+
+    Returns:
+      The same kind of location.
+
+    Raises:
+      DataError: there is no data folder; it names the location and what is missing.
+    """
+    if not object_store.is_remote(location):
+        check_folder(location)
+        return str(latest_span(location))
+    location = location.rstrip("/")
+    names = object_store.files(location)
+    if not names:
+        raise DataError(f"{location} holds no files. A data folder holds {_LAYOUT}.")
+    span = _newest_span(names)
+    folder = f"{location}/{span}".rstrip("/")
+    for split in _SPLITS:
+        pattern = f"{span}/{split}/*.csv".lstrip("/")
+        if not any(fnmatch.filter(names, pattern + ending) for ending in ("", ".gz")):
+            raise DataError(
+                f"{folder} has no {split}/*.csv or {split}/*.csv.gz. A data folder holds {_LAYOUT}."
+            )
+    return folder
+
+
+def _newest_span(names: Sequence[str]) -> str:
     """The folder `span-N` with the highest N, or an empty string without spans.
 
     Args:
@@ -110,14 +141,15 @@ def version(parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     Args:
       parameters: Ingestion's: `input_base` is the data folder, a local path or a URI.
       inputs: Not used: it has none.
+
+    Raises:
+      DataError: there is no data folder.
     """
-    location = parameters["input_base"]
-    if object_store.is_remote(location):
-        newest = newest_span(object_store.files(location))
-        return object_store.fingerprint(f"{location}/{newest}".rstrip("/"))
+    folder = to_take(parameters["input_base"])
+    if object_store.is_remote(folder):
+        return object_store.fingerprint(folder)
     digest = hashlib.sha256()
-    folder = latest_span(location)
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file()):
         stat = file.stat()
         digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()

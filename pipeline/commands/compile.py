@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from components.base.errors import DenoiseError, NotBlessedError, UsageError
+from components.base.places import Places
 from pipeline.commands import options
 from pipeline.commands.session import answer
 
@@ -70,6 +71,7 @@ def compile(
     from pipeline import config, display
     from pipeline.runners import vertex
     from pipeline.runners.kubeflow import compile as kubeflow
+    from pipeline.runners.kubeflow import file
     from pipeline.runners.kubeflow.dry_run import run as rehearsal
 
     if runner == "vertex" and dry_run:
@@ -81,17 +83,17 @@ def compile(
             "training.strategy=multi_worker: the Trainer of a compiled pipeline is one container. "
             "Take auto."
         )
-    locations = kubeflow.Locations.under(pipeline_root, _absolute(data), _absolute(serving))
+    places = Places.under(pipeline_root, _absolute(data), _absolute(serving))
     parameters = options.parameters(parameter)
     with display.quiet(dry_run_folder / "compile.log", verbose) as (out, err):
         stream = err if as_json else out
         if runner == "vertex":
-            job = vertex.compile(settings, image, locations)
+            job = vertex.compile(settings, image, places)
             vertex.write(job, output)
             spec = job["pipelineSpec"]
         else:
-            spec = kubeflow.compile(settings, image, locations)
-            kubeflow.write(spec, output)
+            spec = kubeflow.compile(settings, image, places)
+            file.write(spec, output)
         tasks = spec["root"]["dag"]["tasks"]
         console = display.console(stream)
         console.print(f"{output}: {len(tasks)} tasks, PipelineSpec {spec['schemaVersion']}")
@@ -112,6 +114,7 @@ def compile(
                 raise
         if as_json:
             answer(result, as_json, out)
+        console.print(f"as on       Kubeflow Pipelines {result.follows}")
         console.print(f"blessed     {'yes' if result.blessed else 'no'}")
         console.print(f"pushed      {result.pushed or 'no'}", soft_wrap=True)
     if not result.pushed:

@@ -32,7 +32,7 @@ def submit(
 
     Example: `denoise submit --endpoint http://localhost:8080 --parameter epochs=3 --wait 3600`.
     """
-    from pipeline.runners.kubeflow.compile import submit as submit_file
+    from pipeline.runners.kubeflow.submit import submit as submit_file
 
     parameters = options.parameters(parameter)
     answer(submit_file(pipeline, endpoint, parameters, experiment, wait, cron), as_json)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import datetime
 import pathlib
-import shutil
 import time
 from typing import IO, Any
 
-from components.base.errors import DenoiseError, RunError, UsageError
+from components.base import code
+from components.base.errors import DenoiseError, UsageError
 from components.base.places import Places
 from components.base.settings import Settings
 from components.csv_ingestion import data_folder
@@ -20,6 +20,7 @@ from components.training.result import WORKERS_FILE
 from pipeline import dag, display
 from pipeline.history import reports, summary
 from pipeline.history.lineage import Lineage, Steps
+from pipeline.runners.failure import explained
 from pipeline.workspace import Workspace
 
 
@@ -50,7 +51,7 @@ def run(
                 launcher.launch(node)
             except Exception as error:
                 steps.finish("failed")
-                failure = _explained(name, error)
+                failure = explained(name, error)
                 failure.__cause__ = error
                 break
             seconds[name] = steps.finish(launcher.steps.latest(name).state)
@@ -111,7 +112,9 @@ class _Launcher:
         from tfx.orchestration.local import runner_utils
         from tfx.orchestration.portable import runtime_parameter_utils
 
-        pipeline = dag.build(settings, places, metadata=str(workspace.metadata))
+        pipeline = dag.build(
+            settings, places, metadata=str(workspace.metadata), workers=_worker_package()
+        )
         self._ir = compiler.Compiler().compile(pipeline)
         self.run_id = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
         runtime_parameter_utils.substitute_runtime_parameter(
@@ -168,16 +171,7 @@ class _Launcher:
             parameters["previous_statistics"].field_value.string_value = previous
 
 
-def _explained(step: str, error: BaseException) -> DenoiseError:
-    """The project's own error inside whatever TFX and Beam wrapped it in."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, DenoiseError):
-            return type(cause)(f"{step}: {cause}")
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, OSError) and error.errno == 28:
-        free = shutil.disk_usage("/").free
-        return RunError(
-            f"{step}: the disk is full ({free >> 20} MiB free). Make room and run again."
-        )
-    return RunError(f"{step} failed: {type(error).__name__}: {error}")
+def _worker_package() -> list[str]:
+    """Beam's flag for what its workers install: this project, where its setup.py is at hand."""
+    setup = code.ROOT / "setup.py"
+    return [f"--setup_file={setup}"] if setup.exists() else []

@@ -13,8 +13,10 @@ import re
 from typing import Any
 
 from components.base.errors import UsageError
+from components.base.places import Places
 from components.base.settings import Settings
-from pipeline.runners.kubeflow import compile as kubeflow
+from pipeline.runners.kubeflow.check import check as check_spec
+from pipeline.runners.kubeflow.compile import compile as compile_spec
 
 SCHEME = "gs://"
 _MOUNTED = "/gcs/"
@@ -24,14 +26,14 @@ _NAME = re.compile(r"[a-z][-a-z0-9]{0,111}")
 constants/pipeline.py)."""
 
 
-def compile(settings: Settings, image: str, locations: kubeflow.Locations) -> dict[str, Any]:
+def compile(settings: Settings, image: str, places: Places) -> dict[str, Any]:
     """Compiles the DAG to a PipelineJob.
 
     Args:
       settings: Everything that decides the result, and what each step asks for; `kubeflow.gpu`
         is an accelerator of Vertex, such as NVIDIA_L4.
       image: Container image, in Artifact Registry, of every step that has no other.
-      locations: Where to read and write, all of it in Cloud Storage.
+      places: Where to read and write, all of it in Cloud Storage.
 
     Returns:
       The PipelineJob as plain values, checked.
@@ -39,20 +41,20 @@ def compile(settings: Settings, image: str, locations: kubeflow.Locations) -> di
     Raises:
       UsageError: names each thing that Vertex would not take.
     """
-    spec = kubeflow.compile(settings, image, locations)
+    spec = compile_spec(settings, image, places)
     for executor in spec["deploymentSpec"]["executors"].values():
         # TFX's driver of ingestion, which Vertex would run: here a task does its work.
         executor.get("container", {}).pop("lifecycle", None)
     job = {
         "displayName": spec["pipelineInfo"]["name"],
         "pipelineSpec": spec,
-        "runtimeConfig": {"gcsOutputDirectory": locations.pipeline_root, "parameterValues": {}},
+        "runtimeConfig": {"gcsOutputDirectory": places.pipeline_root, "parameterValues": {}},
     }
-    check(job, locations)
+    check(job, places)
     return job
 
 
-def check(job: dict[str, Any], locations: kubeflow.Locations) -> None:
+def check(job: dict[str, Any], places: Places) -> None:
     """Parses a PipelineJob strictly, and looks for what Vertex does not take.
 
     Raises:
@@ -67,12 +69,12 @@ def check(job: dict[str, Any], locations: kubeflow.Locations) -> None:
     except json_format.ParseError as error:
         raise UsageError(f"This is no PipelineJob that Vertex AI takes: {error}") from error
     spec = job["pipelineSpec"]
-    kubeflow.check(spec)
+    check_spec(spec)
 
     problems = []
-    if not locations.pipeline_root.startswith(SCHEME):
-        problems.append(f"--pipeline-root {locations.pipeline_root}: expected {SCHEME}BUCKET/…")
-    for option, location in (("--data", locations.data), ("--serving", locations.serving)):
+    if not places.pipeline_root.startswith(SCHEME):
+        problems.append(f"--pipeline-root {places.pipeline_root}: expected {SCHEME}BUCKET/…")
+    for option, location in (("--data", places.data), ("--serving", places.serving)):
         if not location.startswith((SCHEME, _MOUNTED)):
             problems.append(f"{option} {location}: expected {SCHEME}BUCKET/… or {_MOUNTED}BUCKET/…")
     if not _NAME.fullmatch(spec["pipelineInfo"]["name"]):

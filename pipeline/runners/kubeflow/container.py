@@ -1,5 +1,5 @@
-"""What runs in a step's container on Kubeflow Pipelines: TFX's run_executor, in the launcher's
-world.
+"""The entry point of a step's container on Kubeflow Pipelines: TFX's run_executor, in the
+launcher's world.
 
 KFP's launcher copies every input artifact to a local path (`s3://B/K` to `/s3/B/K`), starts
 this with the ExecutorInput as JSON, reads the output file it names, and uploads each output
@@ -10,51 +10,46 @@ for each store. So here
 - URIs of artifacts become the launcher's local paths, and paths become URIs again in the output;
 - input artifacts, which KFP's driver hands over with an empty type (tensorflow/tfx#7768), get the
   type the step declares;
+- output artifacts that the step does not declare are KFP's own, such as its log: they are neither
+  touched, nor shown to TFX, nor put out;
+- the folder of each other output is made empty: a task that KFP tries again starts anew;
 - the data location, when it lies in an object store, is copied to the local disk, and so is the
   schema, which the compiled pipeline carries within itself;
 - `preset` and `epochs`, which an operator may give when starting a run, replace the settings the
   pipeline was compiled with;
-- metadata without a value, which KFP refuses, is left out of the output.
+- metadata without a value, which KFP refuses, is left out of the output;
+- an error's message is the last line of the log, since KFP loses the exit status.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import pathlib
-import re
+import shutil
 import sys
 import tempfile
+import traceback
 import urllib.request
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from components.base import object_store
 from components.base.errors import DenoiseError, UsageError
 from components.csv_ingestion import data_folder
+from pipeline.dag import LATE
+from pipeline.runners.failure import explained, own
+from pipeline.runners.kubeflow.names import (
+    EPOCHS,
+    FOLDERS,
+    PRESET,
+    VERSION_TASK,
+    local_path,
+)
 
-COMMAND = ("python", "-m", "pipeline.runners.kubeflow.container")
-ROOT = "DENOISE_LAUNCHER_ROOT"
-"""Environment variable: the folder that stands for `/` in the launcher's local paths."""
-FOLDERS = {"s3": "s3", "minio": "minio", "gs": "gcs"}
-"""Where the launcher keeps a scheme's artifacts: LocalPathForURI of launcher_v2.go."""
-DATA_VERSION = "data_version"
-"""Parameter of ingestion that only KFP's cache looks at."""
-PRESET, EPOCHS = "preset", "epochs"
-"""Parameters an operator may change when starting a run."""
-_SPAN = re.compile(r"span-(\d+)")
 _SPAN_PREFIX = "span-{SPAN}/"
-AS_COMPILED: dict[str, Any] = {PRESET: "", EPOCHS: 0}
-"""Their defaults, which change nothing."""
-
-
-def local_path(uri: str) -> str:
-    """Where KFP's launcher has an artifact on the container's disk."""
-    scheme, bucket, key = object_store.split(uri)
-    return os.path.join(os.environ.get(ROOT, "/"), FOLDERS[scheme], bucket, key)
 
 
 def to_uris(value: Any) -> Any:
@@ -65,28 +60,48 @@ def to_uris(value: Any) -> Any:
         return [to_uris(item) for item in value]
     if isinstance(value, str):
         for scheme, folder in FOLDERS.items():
-            prefix = os.path.join(os.environ.get(ROOT, "/"), folder, "")
+            prefix = os.path.join(local_path(folder), "")
             if value.startswith(prefix):
                 return f"{scheme}://{value.removeprefix(prefix)}"
     return value
 
 
-def _to_local(executor_input: dict[str, Any], inputs_spec: dict[str, Any]) -> None:
-    """Makes URIs local paths and gives each input artifact its declared type."""
+def _to_local(
+    executor_input: dict[str, Any], inputs_spec: Mapping[str, Any], outputs: Iterable[str]
+) -> None:
+    """Makes URIs local paths, gives inputs their declared type, and makes the step's outputs.
+
+    Args:
+      executor_input: Changed in place.
+      inputs_spec: The inputs that the step declares.
+      outputs: Names of the output artifacts that the step declares.
+    """
     declared = inputs_spec.get("artifacts", {})
     for name, of_input in executor_input.get("inputs", {}).get("artifacts", {}).items():
         for artifact in of_input.get("artifacts", []):
             artifact["uri"] = local_path(artifact["uri"])
             if not any(artifact.get("type", {}).values()):
                 artifact["type"] = declared[name]["artifactType"]
-    for of_output in executor_input.get("outputs", {}).get("artifacts", {}).values():
-        for artifact in of_output.get("artifacts", []):
+    given = executor_input["outputs"]
+    artifacts = given.get("artifacts", {})
+    for name in outputs:
+        if name not in artifacts:
+            raise UsageError(
+                f"KFP gave no output {name}. The pipeline.yaml and the image are of different "
+                "versions: compile it with the same image that it names."
+            )
+    given["artifacts"] = {name: artifacts[name] for name in outputs}
+    for of_output in given["artifacts"].values():
+        for artifact in of_output["artifacts"]:
             artifact["uri"] = local_path(artifact["uri"])
-            pathlib.Path(artifact["uri"]).mkdir(parents=True, exist_ok=True)
-    output_file = executor_input.get("outputs", {}).get("outputFile", "")
-    if object_store.is_remote(output_file):
-        # Vertex AI names it in Cloud Storage, which is mounted.
-        executor_input["outputs"]["outputFile"] = local_path(output_file)
+            if os.path.isdir(artifact["uri"]):
+                shutil.rmtree(artifact["uri"])
+            os.makedirs(artifact["uri"])
+    file = pathlib.Path(local_path(given["outputFile"]))
+    given["outputFile"] = str(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # TFX would take what a first try has put out for parameters that a driver changed.
+    file.unlink(missing_ok=True)
 
 
 def _with_settings(step: str, parameters: dict[str, Any]) -> None:
@@ -98,9 +113,9 @@ def _with_settings(step: str, parameters: dict[str, Any]) -> None:
     epochs = int(parameters.pop(EPOCHS, 0))
     if preset:
         from pipeline import config
-        from pipeline.runners.kubeflow import compile as kubeflow
+        from pipeline.runners.kubeflow.parameters import step_parameters
 
-        parameters |= kubeflow.step_parameters(step, config.load(preset), keep=parameters)
+        parameters |= step_parameters(step, config.load(preset), keep=parameters)
     if epochs and "custom_config" in parameters:
         custom_config = json.loads(parameters["custom_config"])
         if "training" in custom_config:
@@ -109,7 +124,7 @@ def _with_settings(step: str, parameters: dict[str, Any]) -> None:
 
 
 def _with_local_data(parameters: dict[str, Any], folder: str) -> None:
-    """Points ingestion at the data folder, or at a local copy of its newest span.
+    """Points ingestion at the data folder, or at a local copy of its latest span.
 
     Whether the folder holds spans is seen here: an operator may give another folder than the
     pipeline was compiled for.
@@ -117,10 +132,11 @@ def _with_local_data(parameters: dict[str, Any], folder: str) -> None:
     location = parameters.get("input_base")
     if location is None:
         return
+    taken = data_folder.to_take(location)
     if object_store.is_remote(location):
-        newest = _newest_span(object_store.files(location))
-        names = object_store.download(f"{location}/{newest}", os.path.join(folder, newest))
-        print(f"{location}/{newest}: {len(names)} files copied", flush=True)
+        below = taken.removeprefix(location.rstrip("/")).lstrip("/")
+        names = object_store.download(taken, os.path.join(folder, below))
+        print(f"{taken}: {len(names)} files copied", flush=True)
         location = parameters["input_base"] = folder
     spans = data_folder.has_spans(location)
     input_config = json.loads(parameters["input_config"])
@@ -140,114 +156,102 @@ def _with_local_schema(parameters: dict[str, Any], folder: str) -> None:
         parameters["schema_file"] = str(file)
 
 
-def _newest_span(names: list[str]) -> str:
-    """The folder `span-N` with the highest N, or an empty string without spans."""
-    folders = {name.partition("/")[0] for name in names}
-    if folders & {"train", "test"}:
-        return ""
-    numbers = {folder: _SPAN.fullmatch(folder) for folder in folders}
-    found = {int(match[1]): folder for folder, match in numbers.items() if match}
-    return found[max(found)] if found else ""
-
-
-def version(step: str, parameters: Mapping[str, Any], artifacts: Mapping[str, Any]) -> str:
-    """What a step depends on besides its inputs, for KFP's cache.
-
-    Args:
-      step: `CsvIngestion`, `PushedModel` or `WarmStart`.
-      parameters: The step's.
-      artifacts: The step's input artifacts, with local paths.
-
-    Returns:
-      A fingerprint of the data files; or the version of the pushed model.
-    """
-    if step == "WarmStart":
-        from components.csv_ingestion.result import read_summary
-        from components.push import versions
-
-        rows = read_summary(artifacts["examples"]["artifacts"][0]["uri"])
-        return versions.start_version(parameters["serving"], rows.fingerprint)
-    if step == "PushedModel":
-        from tfx.utils import path_utils
-
-        from components.push import versions
-
-        candidate = artifacts["candidate"]["artifacts"][0]["uri"]
-        return versions.latest(parameters["serving"], path_utils.serving_model_path(candidate))
-    location = parameters["input_base"]
-    if object_store.is_remote(location):
-        newest = _newest_span(object_store.files(location))
-        return object_store.fingerprint(f"{location}/{newest}".rstrip("/"))
-    digest = hashlib.sha256()
-    folder = data_folder.latest_span(location)
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        stat = file.stat()
-        digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _rewrite_output(output_file: str) -> None:
-    path = pathlib.Path(output_file)
-    path.write_text(json.dumps(to_uris(json.loads(path.read_text()))))
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--step", required=True)
+    parser.add_argument("--output", metavar="NAME", action="append", default=[])
+    parser.add_argument("--version-as", metavar="PARAMETER")
+    parser.add_argument("--executor_class_path")
+    parser.add_argument("--json_serialized_invocation_args", required=True)
+    parser.add_argument("--json_serialized_inputs_spec_args", required=True)
+    return parser.parse_known_args(arguments)
 
 
 def run(arguments: list[str]) -> None:
     """Runs one step.
 
     Args:
-      arguments: `--step NAME`, then what TFX's run_executor takes; with `--version-as PARAMETER`
-        the step is not run, but what it depends on is put out as that parameter.
+      arguments: `--step NAME` and `--output NAME` for each output artifact that it declares, then
+        what TFX's run_executor takes; with `--version-as PARAMETER` the step is not run, but what
+        it depends on is put out as that parameter.
 
     Raises:
-      DenoiseError: the step found something to refuse; other errors pass through.
+      DenoiseError: the step failed; it names the step.
     """
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--step", required=True)
-    parser.add_argument("--version-as", metavar="PARAMETER")
-    parser.add_argument("--executor_class_path")
-    parser.add_argument("--json_serialized_invocation_args", required=True)
-    parser.add_argument("--json_serialized_inputs_spec_args", required=True)
-    options, beam_args = parser.parse_known_args(arguments)
+    options, beam_args = _parse(arguments)
+    task = options.step + (VERSION_TASK if options.version_as else "")
+    location = None
+    with tempfile.TemporaryDirectory(prefix="data-") as folder:
+        try:
+            executor_input = _read(options.json_serialized_invocation_args)
+            parameters = executor_input.get("inputs", {}).get("parameterValues", {})
+            location = parameters.get("input_base")
+            _to_local(
+                executor_input, json.loads(options.json_serialized_inputs_spec_args), options.output
+            )
+            _with_settings(options.step, parameters)
+            if options.version_as:
+                _put_out_version(options.step, options.version_as, executor_input)
+                return
+            _with_local_data(parameters, folder)
+            _with_local_schema(parameters, folder)
+            options.json_serialized_invocation_args = json.dumps(executor_input)
+
+            from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+            kubeflow_v2_run_executor.main((options, beam_args))
+            file = pathlib.Path(executor_input["outputs"]["outputFile"])
+            file.write_text(json.dumps(to_uris(json.loads(file.read_text()))))
+        except Exception as error:
+            failure = explained(task, error)
+            if location is not None:
+                # What is wrong with a local copy is wrong with the data at its location.
+                failure.args = (str(failure).replace(folder, location.rstrip("/")),)
+            raise failure from error
+
+
+def _read(text: str) -> dict[str, Any]:
     try:
-        executor_input = json.loads(options.json_serialized_invocation_args)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError(
             "--json_serialized_invocation_args: expected an ExecutorInput as JSON, which KFP's "
             f"launcher puts in place of {{{{$}}}}: {error}"
         ) from error
 
-    _to_local(executor_input, json.loads(options.json_serialized_inputs_spec_args))
-    with tempfile.TemporaryDirectory(prefix="data-") as folder:
-        parameters = executor_input.get("inputs", {}).get("parameterValues", {})
-        _with_settings(options.step, parameters)
-        if options.version_as:
-            artifacts = executor_input.get("inputs", {}).get("artifacts", {})
-            value = version(options.step, parameters, artifacts)
-            print(f"{options.step}: {options.version_as} is {value}", flush=True)
-            output_file = pathlib.Path(executor_input["outputs"]["outputFile"])
-            output_file.parent.mkdir(parents=True, exist_ok=True)
-            output_file.write_text(json.dumps({"parameterValues": {options.version_as: value}}))
-            return
-        parameters.pop(DATA_VERSION, None)
-        _with_local_data(parameters, folder)
-        _with_local_schema(parameters, folder)
-        options.json_serialized_invocation_args = json.dumps(executor_input)
 
-        from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
-
-        kubeflow_v2_run_executor.main((options, beam_args))
-    _rewrite_output(executor_input["outputs"]["outputFile"])
+def _put_out_version(step: str, parameter: str, executor_input: dict[str, Any]) -> None:
+    inputs = executor_input.get("inputs", {})
+    folders = {
+        name: of_input["artifacts"][0]["uri"]
+        for name, of_input in inputs.get("artifacts", {}).items()
+    }
+    value = LATE[step].find(inputs.get("parameterValues", {}), folders)
+    print(f"{step}: {parameter} is {value}", flush=True)
+    file = pathlib.Path(executor_input["outputs"]["outputFile"])
+    file.write_text(json.dumps({"parameterValues": {parameter: value}}))
 
 
 def main() -> None:
-    """Entry point; a DenoiseError ends it with its message and exit status."""
+    """Entry point; the last lines of a failed step's log say which step failed, and why."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     warnings.filterwarnings("ignore")
     try:
         run(sys.argv[1:])
     except DenoiseError as error:
+        sys.stdout.flush()
+        if unexpected := own(error.__cause__) is None:
+            traceback.print_exception(error.__cause__)
         print(f"denoise: {error}", file=sys.stderr)
+        if unexpected:
+            print(_UNEXPECTED, file=sys.stderr)
         sys.exit(error.exit_status)
+
+
+_UNEXPECTED = (
+    "denoise: the traceback above says where. `denoise compile --dry-run` runs the same step "
+    "without a cluster."
+)
 
 
 if __name__ == "__main__":

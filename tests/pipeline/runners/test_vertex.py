@@ -8,18 +8,19 @@ import json
 import pytest
 
 from components.base.errors import UsageError
+from components.base.places import Places
 from pipeline import config
 from pipeline.runners import vertex
-from pipeline.runners.kubeflow import compile as kubeflow
+from pipeline.runners.kubeflow import compile
 
-LOCATIONS = kubeflow.Locations.under("gs://models/pipelines")
+PLACES = Places.under("gs://models/pipelines")
 IMAGE = "europe-docker.pkg.dev/project/images/denoise:1"
 GPU = ["kubeflow.steps.Trainer.gpus=1", "kubeflow.gpu=NVIDIA_L4"]
 
 
 @pytest.fixture(scope="module")
 def compiled():
-    return vertex.compile(config.load(overrides=GPU), IMAGE, LOCATIONS)
+    return vertex.compile(config.load(overrides=GPU), IMAGE, PLACES)
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def job(compiled):
 
 
 def test_a_job_holds_the_steps_of_the_kubeflow_pipeline(job):
-    spec = kubeflow.compile(config.load(overrides=GPU), IMAGE, LOCATIONS)
+    spec = compile.compile(config.load(overrides=GPU), IMAGE, PLACES)
     assert job["pipelineSpec"]["root"]["dag"]["tasks"] == spec["root"]["dag"]["tasks"]
     assert job["pipelineSpec"]["schemaVersion"] == "2.1.0"
     assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://models/pipelines"
@@ -62,20 +63,20 @@ def test_steps_ask_for_vertex_accelerators_and_have_no_driver(job):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "locations", "message"),
+    ("overrides", "places", "message"),
     [
-        (GPU[:1], LOCATIONS, r"Trainer: no accelerator nvidia\.com/gpu; give one .*NVIDIA_L4"),
-        ([], kubeflow.Locations.under("s3://models/pipelines"), "--pipeline-root s3://models"),
+        (GPU[:1], PLACES, r"Trainer: no accelerator nvidia\.com/gpu; give one .*NVIDIA_L4"),
+        ([], Places.under("s3://models/pipelines"), "--pipeline-root s3://models"),
         (
             [],
-            kubeflow.Locations.under("gs://models", data="/mnt/data", serving="s3://m/denoiser"),
+            Places.under("gs://models", data="/mnt/data", serving="s3://m/denoiser"),
             r"--data /mnt/data: expected gs://(.|\n)*--serving s3://m/denoiser: expected gs://",
         ),
     ],
 )
-def test_what_vertex_cannot_run_is_named(overrides, locations, message):
+def test_what_vertex_cannot_run_is_named(overrides, places, message):
     with pytest.raises(UsageError, match=message):
-        vertex.compile(config.load(overrides=overrides), IMAGE, locations)
+        vertex.compile(config.load(overrides=overrides), IMAGE, places)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_what_vertex_cannot_run_is_named(overrides, locations, message):
 def test_a_broken_job_is_refused(job, broken, message):
     broken(job)
     with pytest.raises(UsageError, match=message):
-        vertex.check(job, LOCATIONS)
+        vertex.check(job, PLACES)
 
 
 def test_only_json_is_written_and_the_sdk_must_take_it(job, tmp_path):

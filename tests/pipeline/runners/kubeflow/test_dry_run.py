@@ -1,4 +1,6 @@
-"""The dry run on small pipelines of its own: what KFP does, and what it would refuse."""
+"""The dry run on small pipelines of its own: what KFP does, what it would refuse, and what KFP's
+own driver and launcher were seen to do.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,20 @@ import textwrap
 import pytest
 import yaml
 
+from components.base import object_store
 from components.base.errors import RunError, UsageError
+from pipeline.runners.kubeflow import names
 from pipeline.runners.kubeflow.dry_run import run as dry_run
+from pipeline.runners.kubeflow.dry_run.driver import Driver
+from pipeline.runners.kubeflow.dry_run.launcher import LOG, Launcher
+from pipeline.runners.kubeflow.dry_run.state import Artifact, Outputs, State
+from tests.pipeline.runners.kubeflow.recordings import TASKS, Recording
 
 MODEL = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
 READ = "import json, os, pathlib, sys; given = json.loads(sys.argv[1]);"
 LOCAL = (
-    "local = lambda a: pathlib.Path(os.environ['DENOISE_LAUNCHER_ROOT'], 's3', "
-    "a['artifacts'][0]['uri'].removeprefix('s3://'));"
+    "disk = lambda path: pathlib.Path(os.environ['DENOISE_LAUNCHER_ROOT'] + path);"
+    "local = lambda a: disk('/' + a['artifacts'][0]['uri'].replace('://', '/'));"
 )
 
 
@@ -96,8 +104,8 @@ out.mkdir()
 (out / 'weights').write_text('7')
 """
 METADATA = """
-file = pathlib.Path(given['outputs']['outputFile'])
-file.parent.mkdir(parents=True)
+file = disk(given['outputs']['outputFile'])
+file.parent.mkdir(parents=True, exist_ok=True)
 file.write_text(json.dumps({'artifacts': {'model': {'artifacts': [{'metadata': %s}]}}}))
 """
 
@@ -145,13 +153,13 @@ def test_parameters_come_from_the_run_and_from_tasks(pipeline):
     pipeline.parameter("epochs", "NUMBER_INTEGER", 2)
     pipeline.task(
         "a",
-        "pathlib.Path(given['outputs']['parameters']['tag']['outputFile']).write_text('v1')",
+        "disk(given['outputs']['parameters']['tag']['outputFile']).write_text('v1')",
         puts_out=["tag"],
     )
     source = {"taskOutputParameter": {"producerTask": "a", "outputParameterKey": "tag"}}
     pipeline.task(
         "b",
-        "assert given['inputs']['parameterValues'] == {'tag': 'v1', 'epochs': 3.0, 'text': '5'}",
+        "assert given['inputs']['parameterValues'] == {'tag': 'v1', 'epochs': 3, 'text': '5'}",
         given={
             "tag": ("STRING", source),
             "epochs": ("NUMBER_INTEGER", {"componentInputParameter": "epochs"}),
@@ -181,23 +189,12 @@ def test_the_cache_obeys_its_keys(pipeline):
     assert pipeline.states() == {"a": "cached", "b": "done", "c": "done"}
 
 
-def test_importers_register_a_uri_and_run_nothing(pipeline):
-    pipeline.task("b", "print(given)", reads=[("model", "a", "model")])
-    pipeline.task("a", "", writes=["model"])
-    pipeline.spec["deploymentSpec"]["executors"]["a_executor"] = {
-        "importer": {"artifactUri": {"constant": "s3://models/known"}, "typeSchema": MODEL}
-    }
-    first, second = pipeline.run(), pipeline.run()
-
-    assert first.artifact("tfx.Model").uri == "s3://models/known"
-    assert first.artifact("tfx.Model").id == second.artifact("tfx.Model").id
-    assert second.tasks[1].state == "cached"
-
-
 def test_metadata_comes_back_as_the_metadata_store_keeps_it(pipeline):
     pipeline.task("a", WRITE + METADATA % "{'blessed': 1, 'yes': True}", writes=["model"])
     metadata = pipeline.run().artifact("tfx.Model").metadata
     assert (metadata["blessed"], metadata["yes"], metadata["display_name"]) == (1, 1, "model")
+    session = json.loads(metadata["store_session_info"])
+    assert session == {"Provider": "s3", "Params": {"fromEnv": "true"}}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +202,7 @@ def test_metadata_comes_back_as_the_metadata_store_keeps_it(pipeline):
     [
         ("print('the reason'); sys.exit(3)", r"a failed: .*status 3.*log\.txt\n.*the reason"),
         ("import no_such_module", "No module named 'no_such_module'"),
-        (METADATA % "{'x': None}", r"refuses metadata without a value: model\.x"),
+        (METADATA % "{'x': None}", "refuses the output model: metadata without a value: x"),
         (METADATA.replace("artifacts'", "artefacts'") % "{}", "KFP would refuse"),
     ],
 )
@@ -225,6 +222,24 @@ def test_an_output_that_is_missing_is_no_error_but_a_local_path_is_noted(pipelin
     assert "/tmp/model is no URI" in pathlib.Path(a.log).read_text()
 
 
+def test_every_task_has_its_log_in_the_store_also_one_that_fails(pipeline, tmp_path):
+    pipeline.task("a", "print('first')").task("b", "print('the reason'); sys.exit(3)", after=["a"])
+    with pytest.raises(RunError, match="b failed"):
+        pipeline.run()
+    logs = (tmp_path / "dry-run/store/s3").rglob("executor-logs-0")
+    assert sorted(log.read_text() for log in logs) == ["first\n", "the reason\n"]
+    state = json.loads((tmp_path / "dry-run/state.json").read_text())
+    assert [a["type"] for a in state["artifacts"]] == ["system.Artifact"]
+
+
+def test_a_task_without_a_value_that_it_declares_is_refused(pipeline):
+    pipeline.task("a", "")
+    component = pipeline.spec["components"]["a"]
+    component["inputDefinitions"]["parameters"]["p"] = {"parameterType": "STRING"}
+    with pytest.raises(UsageError, match="a: parameter p has no value"):
+        pipeline.run()
+
+
 def test_tasks_that_wait_for_each_other_are_refused(pipeline):
     pipeline.task("a", "", after=["b"]).task("b", "", after=["a"])
     with pytest.raises(UsageError, match="wait for each other"):
@@ -235,7 +250,7 @@ def test_tasks_that_wait_for_each_other_are_refused(pipeline):
     ("kind", "value", "message"),
     [
         ("NUMBER_INTEGER", "three", "is no NUMBER_INTEGER"),
-        ("BOOLEAN", 1, "is no BOOLEAN"),
+        ("BOOLEAN", 1, "a: parameter p is a BOOLEAN"),
         ("STRING", {"componentInputParameter": "x"}, "has no parameter x"),
         ("STRING", {"runtimeValue": {"runtimeParameter": "x"}}, "no constant value"),
     ],
@@ -244,3 +259,90 @@ def test_a_parameter_kfp_cannot_resolve_is_refused(pipeline, kind, value, messag
     pipeline.task("a", "", given={"p": (kind, value)})
     with pytest.raises((RunError, UsageError), match=message):
         pipeline.run()
+
+
+PRINT_TREE = """
+root = os.environ['DENOISE_LAUNCHER_ROOT']
+found = [(kind, os.path.join(folder, name)[len(root):]) for folder, folders, files in os.walk(root)
+         for kind, of_kind in (('d', folders), ('f', files)) for name in of_kind]
+print(json.dumps({'argument': sys.argv[1], 'tree': found}))
+for parameter in given['outputs'].get('parameters', {}).values():
+    disk(parameter['outputFile']).write_text('1')
+"""
+
+
+class Replay:
+    """A recorded task as a pipeline of its own, with what was there before it."""
+
+    def __init__(self, recording, folder):
+        self.recorded = recording.executor_input
+        self.recording = recording
+        self.folder = folder
+        outputs = self.recorded["outputs"]
+        uri = next(iter(outputs["artifacts"].values()))["artifacts"][0]["uri"]
+        *root, self.pipeline, self.run, self.task, self.salt, _ = uri.split("/")
+        self.root = "/".join(root)
+        self.finished = {
+            f"Maker-of-{name}": Outputs({"out": self._artifact(of_name["artifacts"][0])}, {})
+            for name, of_name in self.recorded["inputs"].get("artifacts", {}).items()
+        }
+
+    @staticmethod
+    def _artifact(known):
+        return Artifact(int(known["name"]), "tfx.Any", known["uri"], known["metadata"])
+
+    @property
+    def spec(self):
+        values = self.recorded["inputs"]["parameterValues"]
+        outputs = self.recorded["outputs"]
+        pipeline = Pipeline(self.folder)
+        pipeline.task(
+            self.task,
+            PRINT_TREE,
+            reads=[(maker.removeprefix("Maker-of-"), maker, "out") for maker in self.finished],
+            # A number comes out of the metadata store as a double.
+            given={
+                name: ("STRING", value)
+                if isinstance(value, str)
+                else ("NUMBER_INTEGER", float(value))
+                for name, value in values.items()
+            },
+            puts_out=outputs.get("parameters", {}),
+        )
+        component = pipeline.spec["components"][self.task]
+        component["outputDefinitions"]["artifacts"] = {
+            name: {"artifactType": of_name["artifacts"][0]["type"]}
+            for name, of_name in outputs["artifacts"].items()
+            if name != names.LOGS
+        }
+        pipeline.spec["pipelineInfo"]["name"] = self.pipeline
+        pipeline.spec["defaultPipelineRoot"] = self.root
+        return pipeline.spec
+
+    def fill_store(self, store):
+        """Puts the files of the inputs where the launcher fetches them."""
+        for kind, path in self.recording.before:
+            if kind == "f" and names.LOGS not in path:
+                file = store / path.lstrip("/")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(path)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_is_given_what_kfp_was_seen_to_give_it(task, tmp_path, monkeypatch):
+    """Field by field, and file by file: the next release's difference is a failing test."""
+    monkeypatch.setenv(object_store.STAND_IN, str(tmp_path / "store"))
+    replay = Replay(Recording(dry_run.FOLLOWS, task), tmp_path)
+    replay.fill_store(tmp_path / "store")
+    driver = Driver(replay.spec, {}, replay.run)
+    given = driver.executor_input(task, replay.finished, replay.salt)
+    place = tmp_path / "place"
+    launcher = Launcher(task, driver.component(task), given, place, State(tmp_path / "state.json"))
+    launcher.run(driver.container(task))
+
+    seen = json.loads((place / LOG).read_text().splitlines()[0])
+    # As text: whole numbers are integers.
+    expected = json.dumps(replay.recorded, sort_keys=True)
+    assert json.dumps(json.loads(seen["argument"]), sort_keys=True) == expected
+    tree = {tuple(found) for found in seen["tree"]}
+    assert tree - {("d", "/s3"), ("d", "/tmp")} == set(replay.recording.before)
