@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.serving import h2load, subject
 from components.base.errors import DenoiseError
 from components.export import signatures
+from components.image.pixels import normalise_array
 from serving.client.transport import Target, predict_json, predict_message
 from serving.protocol import messages
 
@@ -58,7 +59,7 @@ def _in_process(path: pathlib.Path, seconds: float) -> dict[str, float]:
     function = tf.saved_model.load(str(path)).signatures["serving_default"]
     shape = tuple(function.structured_input_signature[1]["image"].shape[1:])
     pixels = subject.example_pixels(_BATCH, shape)
-    images = pixels.reshape(-1, *shape).astype(np.float32) / 255
+    images = normalise_array(pixels, shape)
 
     def call(batch: np.ndarray) -> np.ndarray:
         return function(image=tf.constant(batch))["denoised"].numpy()

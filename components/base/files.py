@@ -1,20 +1,118 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and told apart whatever they are called."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
-import tempfile
-from typing import Any
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+from components.base.errors import UsageError
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Opens a file for writing that takes its name only when the block ends without an error.
+
+    Until then the bytes are in a dot file beside it, so a process that is killed leaves the old
+    file, or none. A link keeps pointing to the file; a device or a pipe is written to directly.
+
+    Args:
+      path: The file; missing folders are made.
+      mode: "wb", or "w" for UTF-8 text.
+
+    Yields:
+      The open file.
+    """
+    target = pathlib.Path(os.path.realpath(path))
+    encoding = None if "b" in mode else "utf-8"
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, mode, encoding=encoding) as file:
+            yield file
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A name of its own length: the target's may already be as long as a name can be.
+    partial = target.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        with open(partial, mode.replace("w", "x"), encoding=encoding) as file:
+            yield file
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
+    """Writes a value as JSON, whole or not at all.
+
+    Raises:
+      ValueError: a number is infinite or not a number, which JSON does not know.
+    """
+    with whole(path, "w") as file:
         json.dump(value, file, indent=2, allow_nan=False)
         file.write("\n")
-    os.replace(file.name, path)
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as people and strict encodings can read it: bytes that are not UTF-8, and control
+    characters such as line ends, are escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def refuse_inputs(
+    outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]]
+) -> None:
+    """Refuses to write a file, or into a folder, that is one of the inputs.
+
+    Files are compared themselves, not their names: another path, a link and a hard link to the
+    same file are found.
+
+    Args:
+      outputs: Files and folders to be written; they need not exist.
+      inputs: Files and folders to be read.
+
+    Raises:
+      UsageError: one is both; says which.
+    """
+    by_file = {_identity(path): path for path in inputs}
+    for path in outputs:
+        found = by_file.get(_identity(path))
+        if found is not None:
+            same = "" if os.fspath(found) == os.fspath(path) else f", the same as {shown(found)},"
+            raise UsageError(
+                f"{shown(path)}{same} is an input and would be overwritten. Write elsewhere."
+            )
+
+
+def _identity(path: str | os.PathLike[str]) -> object:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+_PATTERN_CHARACTERS = frozenset("*?[]{}\\")
+
+
+@contextlib.contextmanager
+def plainly_named(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A path for a library that takes what it is given for a pattern, or for UTF-8.
+
+    Yields:
+      The path itself, or a link to it whose name has no such characters.
+    """
+    import tempfile
+
+    text = os.fspath(path)
+    if text.isprintable() and not _PATTERN_CHARACTERS & set(text):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="denoise-") as folder:
+        link = pathlib.Path(folder, "link")
+        link.symlink_to(path.absolute(), target_is_directory=path.is_dir())
+        yield link

@@ -9,6 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from components.base.errors import DataError
+from components.base.files import whole
 from components.base.settings import DataSettings, ImageSettings
 from components.csv_ingestion.data_folder import check_folder, latest_span
 from components.csv_ingestion.examples import IMAGE, KEY, LABEL
@@ -64,9 +65,8 @@ def write_schema(schema: schema_pb2.Schema, folder: pathlib.Path | str) -> pathl
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"schema-{hashlib.sha256(text.encode()).hexdigest()[:12]}.pbtxt"
     if not path.exists():
-        scratch = path.with_suffix(f".{os.getpid()}")
-        scratch.write_text(text)
-        scratch.replace(path)
+        with whole(path, "w") as file:
+            file.write(text)
     return path
 
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from components.image.pixels import MAX_PIXEL, normalise, quantise
+from components.image.pixels import MAX_PIXEL, normalise, normalise_array, quantise
+from components.image.reader import read_in_graph
 
 if TYPE_CHECKING:
     import keras
@@ -92,7 +93,7 @@ def export_servable(
         return {"denoised": tf.reshape(denoised, (-1, number_of_pixels))}
 
     def decode(encoded: Any) -> Any:
-        image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+        image = read_in_graph(encoded, channels)
         expected = f"image_bytes: expected a PNG or JPEG of {width}x{height} pixels, found shape"
         right_size = tf.reduce_all(tf.equal(tf.shape(image), shape))
         with tf.control_dependencies(
@@ -162,7 +163,7 @@ def requests(pixels: np.ndarray, shape: tuple[int, int, int]) -> dict[str, dict[
         for row in pixels
     ]
     return {
-        "serving_default": {"image": images.astype(np.float32) / MAX_PIXEL},
+        "serving_default": {"image": normalise_array(pixels, shape)},
         "predict_pixels": {"pixels": pixels.astype(np.int32)},
         "predict_encoded": {
             "image_bytes": np.array(

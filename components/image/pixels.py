@@ -1,12 +1,16 @@
 """Between pixels as a CSV row holds them and images as a model sees them.
 
 The one place where pixels are normalised: Transform, the served signatures and
-the tests all call it, so training and serving cannot drift apart.
+the tests all call it, so training and serving cannot drift apart. `normalise` and `quantise`
+are for graphs and devices; `normalise_array` and `quantise_array` do the same to NumPy arrays,
+bit for bit, without importing Keras.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 MAX_PIXEL = 255
 
@@ -41,3 +45,35 @@ def quantise(images: Any) -> Any:
     from keras import ops
 
     return ops.cast(ops.round(ops.clip(images, 0.0, 1.0) * MAX_PIXEL), "int32")
+
+
+def normalise_array(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """`normalise` of a NumPy array.
+
+    Args:
+      pixels: Any integer dtype, (N, H*W*C) or (N, H, W, C), values 0 to 255.
+      shape: (H, W, C).
+
+    Returns:
+      float32, (N, H, W, C), in [0, 1].
+    """
+    return pixels.reshape(-1, *shape).astype(np.float32) * np.float32(1 / MAX_PIXEL)
+
+
+def quantise_array(images: np.ndarray) -> np.ndarray:
+    """`quantise` of a NumPy array.
+
+    Args:
+      images: float32, any shape; values outside [0, 1] are clipped.
+
+    Returns:
+      uint8, the same shape, rounded to the nearest.
+    """
+    return np.rint(np.clip(images, 0.0, 1.0) * np.float32(MAX_PIXEL)).astype(np.uint8)
+
+
+def nearest(images: Any) -> Any:
+    """The nearest values that pixels can have: float32 in [0, 1], any shape, to the same."""
+    from keras import ops
+
+    return ops.round(images * MAX_PIXEL) * (1 / MAX_PIXEL)

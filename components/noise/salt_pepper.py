@@ -6,6 +6,7 @@ from typing import Any
 
 from keras import ops
 
+from components.image.pixels import nearest
 from components.noise.base import Noise, Parameter, Severity, register
 from components.noise.draws import Draws
 
@@ -57,5 +58,5 @@ class SaltPepper(Noise):
             for coefficient in reversed(_SINE[:-1]):
                 sine = sine * square + coefficient
             sine = sine * position
-            value = ops.round(sine * sine * 255.0) * (1.0 / 255.0)
+            value = nearest(sine * sine)
         return ops.where(replaced, value, images)

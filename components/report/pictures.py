@@ -204,9 +204,9 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 def _pixels(image: np.ndarray) -> np.ndarray:
     """float32 (H, W, 1 or 3) in [0, 1] to uint8 RGBA (H, W, 4)."""
-    from components.image.pixels import MAX_PIXEL
+    from components.image.pixels import MAX_PIXEL, quantise_array
 
-    pixels = np.rint(np.clip(image, 0, 1) * MAX_PIXEL).astype(np.uint8)
+    pixels = quantise_array(image)
     rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), MAX_PIXEL, np.uint8)], axis=2)
 

@@ -36,7 +36,7 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
     import tensorflow as tf
 
     from components.export import signatures
-    from components.image.pixels import MAX_PIXEL
+    from components.image.pixels import MAX_PIXEL, normalise_array
 
     with np.load(reference) as arrays:
         pixels, expected = arrays["pixels"][:examples], arrays["denoised"][:examples]
@@ -56,10 +56,10 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
 
     def as_images(name: str, output: Any) -> Any:
         if name == "predict_pixels":
-            return output.numpy().reshape(expected.shape) / MAX_PIXEL
+            return normalise_array(output.numpy(), shape)
         if name == "predict_encoded":
             decoded = [tf.io.decode_png(png, channels=shape[-1]).numpy() for png in output.numpy()]
-            return np.stack(decoded) / MAX_PIXEL
+            return normalise_array(np.stack(decoded), shape)
         return output.numpy()
 
     alone = signatures.requests(pixels[:1], shape)

@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ import rich.table
 
 from components.base.code import fingerprint
 from components.base.errors import DataError
-from components.base.files import write_json
+from components.base.files import whole, write_json
 from components.base.progress import report
 from components.base.settings import Settings
 from components.csv_ingestion import data_folder
@@ -385,11 +384,8 @@ class _Benchmarking:
             with np.load(weights) as kept:
                 return ridge.LinearMap(kept["weights"], kept["offset"]), known
         fitted, found = self._fit_ridge(noise, number)
-        partial = weights.with_name(f".{weights.name}")
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
+        with whole(weights) as file:
             np.savez(file, weights=fitted.weights, offset=fitted.offset)
-        os.replace(partial, weights)
         return fitted, self.findings.keep(found, "ridge-tuning", key)
 
     def _fit_ridge(self, noise: str, number: int) -> tuple[ridge.LinearMap, Tuning]:
@@ -628,9 +624,8 @@ def write(found: Benchmark, folder: pathlib.Path) -> None:
         for plot in section:
             (folder / FIGURES_FOLDER / f"{plot.name}.png").write_bytes(plot.png)
     write_json(folder / BENCHMARK_FILE, found.plain())
-    partial = folder / f".{PAGE_FILE}.partial"
-    partial.write_text(page.render(found, figures))
-    os.replace(partial, folder / PAGE_FILE)
+    with whole(folder / PAGE_FILE, "w") as file:
+        file.write(page.render(found, figures))
 
 
 def _number(value: float | None, form: str, missing: str = "") -> str:

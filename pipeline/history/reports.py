@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Sequence
 
 from components.base.errors import WorkspaceError
+from components.base.files import whole
 from components.report import inputs
 from components.report.page import with_run
 from components.report.result import BEFORE_AFTER_FILE, FIGURES_FOLDER, REPORT_FILE, StepTime
@@ -40,9 +40,8 @@ def publish(report: str, workspace: Workspace, run: str, steps: Sequence[StepTim
             folder.rename(pathlib.Path(scratch) / "before")
         complete.rename(folder)
     picture = workspace.reports / BEFORE_AFTER_FILE
-    partial = picture.with_suffix(".partial")
-    shutil.copy(folder / FIGURES_FOLDER / BEFORE_AFTER_FILE, partial)
-    os.replace(partial, picture)
+    with whole(picture) as file:
+        file.write((folder / FIGURES_FOLDER / BEFORE_AFTER_FILE).read_bytes())
     return folder / REPORT_FILE
 
 

@@ -1,14 +1,10 @@
 """The package as others install it: its files, its types, and what it does with few packages."""
 
-import importlib.metadata
-import pathlib
 import subprocess
 import sys
 import textwrap
 import zipfile
 
-import packaging.requirements
-import packaging.utils
 import pytest
 
 from pipeline import bootstrap

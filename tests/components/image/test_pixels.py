@@ -2,15 +2,22 @@
 
 import numpy as np
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from components.image.pixels import normalise, quantise
+from components.image.pixels import (
+    nearest,
+    normalise,
+    normalise_array,
+    quantise,
+    quantise_array,
+)
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3]))
 
 
+@settings(deadline=None)  # the first call imports Keras
 @given(st.data(), SHAPES)
 def test_quantise_undoes_normalise(data, shape):
     pixels = data.draw(
@@ -40,3 +47,24 @@ def test_rows_are_height_width_channels():
 
 def test_quantise_clips():
     np.testing.assert_array_equal(quantise(np.array([-1.0, 0.5, 2.0], np.float32)), [0, 128, 255])
+
+
+@settings(deadline=None)
+@given(
+    arrays.arrays(np.uint8, (2, 12)),
+    arrays.arrays(np.float32, (2, 12), elements=st.floats(-2, 2, width=32)),
+)
+def test_arrays_are_treated_the_same_bit_for_bit(pixels, images):
+    shape = (2, 2, 3)
+    np.testing.assert_array_equal(normalise_array(pixels, shape), normalise(pixels, shape))
+    found = quantise_array(images)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, quantise(images))
+
+
+def test_nearest_are_values_of_pixels():
+    images = np.linspace(0, 1, 1001, dtype=np.float32)
+    every = np.asarray(normalise(np.arange(256), (16, 16, 1))).ravel()
+    found = np.asarray(nearest(images))
+    assert set(found) == set(every)
+    assert np.abs(found - images).max() < 0.5 / 255 + 1e-6

@@ -1,0 +1,280 @@
+"""Image files to pixels: one reading, with the same rules, in Python and in a graph.
+
+| in the file                  | read as                                                      |
+|------------------------------|--------------------------------------------------------------|
+| 16 bits (TIFF also 12)       | 8 bits, to the nearest; a 16-bit colour PNG by its upper byte |
+| floats (TIFF)                | 0.0 black, 1.0 white; any other value is refused             |
+| 1 bit, palette, CMYK, YCbCr  | RGB                                                          |
+| transparency                 | laid on white, as a viewer shows it; noted                   |
+| EXIF orientation             | turned as a viewer shows it                                  |
+| several frames or pages      | the first one; noted                                         |
+| colour, for a grey model     | luma of ITU-R BT.601                                         |
+
+What cannot be read rightly (signed or 32-bit integers, CIE L*a*b*) is refused by name. Colour
+profiles are not applied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.base.errors import DataError
+from components.base.files import shown
+from components.image.pixels import MAX_PIXEL, quantise_array
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+"""Names of image files end so, in upper or lower case."""
+
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
+# Tags and a value of TIFF 6.0, section 8.
+_BITS_PER_SAMPLE = 258
+_PHOTOMETRIC_INTERPRETATION = 262
+_WHITE_IS_ZERO = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """What an image file holds."""
+
+    pixels: np.ndarray
+    """uint8 (H, W, C)."""
+    notes: tuple[str, ...] = ()
+    """What was not taken from the file as it is, for people."""
+
+
+def read_image(
+    path: str | os.PathLike[str], channels: int, size: tuple[int, int] | None = None
+) -> ImageFile:
+    """Reads an image file.
+
+    Args:
+      path: A PNG, JPEG, TIFF, WebP, BMP or GIF, whatever its name ends in.
+      channels: 1 for grey, 3 for RGB.
+      size: (H, W) that is expected. Checked before the pixels are decoded.
+
+    Raises:
+      DataError: it is not such an image, is of another size or cannot be read rightly; names
+        the file and what was found.
+    """
+    import PIL.Image
+    import PIL.ImageOps
+
+    name = shown(path)
+    try:
+        with PIL.Image.open(path, formats=_FORMATS) as image:
+            if size is not None and image.size not in (size, size[::-1]):
+                raise DataError(_wrong_size(name, image, size))
+            notes, kind, tags = _frames(image), image.format, getattr(image, "tag_v2", {})
+            image.load()
+            image = PIL.ImageOps.exif_transpose(image)
+            if size is not None and image.size != size[::-1]:
+                raise DataError(_wrong_size(name, image, size))
+            deep = image.mode == "F" or image.mode.startswith("I")
+            pixels, more = _deep(image, kind, tags) if deep else _eight_bits(image, channels)
+    except DataError:
+        raise
+    except PIL.UnidentifiedImageError as error:
+        raise DataError(f"{name}: not an image: expected {', '.join(_FORMATS)}.") from error
+    except Exception as error:  # a broken file raises anything, struct.error and IndexError too
+        raise DataError(f"{name}: not an image that can be read: {error}") from error
+    return ImageFile(np.broadcast_to(pixels, (*pixels.shape[:2], channels)), notes + more)
+
+
+def _wrong_size(name: str, image: Image, size: tuple[int, int]) -> str:
+    return (
+        f"{name}: the model takes images of {size[1]}x{size[0]} pixels, this one has "
+        f"{image.width}x{image.height}."
+    )
+
+
+def _frames(image: Image) -> tuple[str, ...]:
+    # The other pictures of an MPO are previews or depth maps of the first.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    return () if frames == 1 else (f"the first of {frames} frames",)
+
+
+def _deep(
+    image: Image, kind: str | None, tags: Mapping[int, Any]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Grey of more than 8 bits to uint8 (H, W, 1)."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        if not np.all((values >= 0) & (values <= 1)):
+            raise ValueError(
+                f"floats from {values.min():g} to {values.max():g}, expected 0.0 to 1.0"
+            )
+        scaled = values
+    elif image.mode == "I" and kind != "PNG":  # a 16-bit PNG in Pillow before 11
+        raise ValueError("signed or 32-bit integers: which of them is white is not in the file")
+    elif "transparency" in image.info:
+        raise ValueError("transparency with 16 bits")
+    else:
+        (bits,) = tags.get(_BITS_PER_SAMPLE, (16,))
+        scaled = values.astype(np.float32) / np.float32(2**bits - 1)
+    if tags.get(_PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+        scaled = 1 - scaled
+    return quantise_array(scaled)[..., None], ()
+
+
+def _eight_bits(image: Image, channels: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """To uint8 (H, W, `channels`)."""
+    notes: tuple[str, ...] = ()
+    if image.mode == "LAB":
+        raise ValueError("colours in CIE L*a*b*: convert them to RGB first")
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    if image.mode == "PA" or image.has_transparency_data:
+        values = np.asarray(image.convert("RGBA"), np.int32)
+        colour, alpha = values[..., :3], values[..., 3:]
+        if alpha.min(initial=MAX_PIXEL) < MAX_PIXEL:
+            notes = ("transparent pixels are laid on white",)
+        rgb = _on_white(colour, alpha).astype(np.uint8)
+    else:
+        rgb = np.asarray(image.convert("RGB"))
+    if channels == 1:
+        rgb = _luma(rgb.astype(np.int32)).astype(np.uint8)
+    return rgb, notes
+
+
+def _on_white(colour: Any, alpha: Any) -> Any:
+    """Whole numbers 0 to 255 of a NumPy array or a tensor, rounded to the nearest."""
+    return (colour * alpha + MAX_PIXEL * (MAX_PIXEL - alpha) + MAX_PIXEL // 2) // MAX_PIXEL
+
+
+def _luma(rgb: Any) -> Any:
+    """ITU-R BT.601 in Pillow's whole numbers, 0.299, 0.587 and 0.114 of 2^16: (..., 3) to
+    (..., 1). Exact in float32, too."""
+    red, green, blue = rgb[..., 0:1], rgb[..., 1:2], rgb[..., 2:3]
+    return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) // 0x10000
+
+
+def read_in_graph(encoded: Any, channels: int) -> Any:
+    """`read_image` of a PNG or JPEG in TensorFlow operations, for a signature.
+
+    Equal to it pixel for pixel, but for 16-bit colour (within one level), CMYK (within a few)
+    and the orientation of a PNG, which is not looked for.
+
+    Args:
+      encoded: string (), the file's bytes.
+      channels: 1 for grey, 3 for RGB.
+
+    Returns:
+      uint8 (H, W, `channels`). Other bytes raise INVALID_ARGUMENT.
+    """
+    import tensorflow as tf
+
+    def from_jpeg() -> Any:
+        rgb = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        # oneDNN warns of a transposition of bytes.
+        turned = _turned(tf.cast(rgb, tf.float32), _orientation(encoded))
+        return tf.cast(turned, tf.uint8)
+
+    def from_png() -> Any:
+        def laid_on_white(values: Any) -> Any:
+            return tf.cast(_on_white(values[..., :3], values[..., 3:]), tf.uint8)
+
+        def deep() -> Any:
+            values = tf.io.decode_png(encoded, channels=4, dtype=tf.uint16)
+            return laid_on_white((tf.cast(values, tf.float32) + 128) // 257)
+
+        def transparent() -> Any:
+            return laid_on_white(tf.cast(tf.io.decode_png(encoded, channels=4), tf.float32))
+
+        # Bit depth and colour type: PNG 1.2, 4.1.1. An alpha channel that TensorFlow adds to
+        # less than 8 bits is not opaque, so it is asked for only where there is one.
+        colour_type = tf.strings.substr(encoded, 25, 1)
+        has_alpha = tf.reduce_any(tf.equal(colour_type, [b"\4", b"\6"]))
+        return tf.case(
+            [
+                (tf.equal(tf.strings.substr(encoded, 24, 1), b"\x10"), deep),
+                (has_alpha | (tf.size(_places(_head(encoded), b"tRNS")) > 0), transparent),
+            ],
+            default=lambda: tf.io.decode_png(encoded, channels=3),
+        )
+
+    def refused() -> Any:
+        expected = tf.debugging.Assert(False, ["image_bytes: expected a PNG or JPEG."])
+        with tf.control_dependencies([expected]):
+            return tf.zeros((0, 0, 3), tf.uint8)
+
+    rgb = tf.case(
+        [
+            (tf.equal(tf.strings.substr(encoded, 0, 3), b"\xff\xd8\xff"), from_jpeg),
+            (tf.equal(tf.strings.substr(encoded, 0, 8), b"\x89PNG\r\n\x1a\n"), from_png),
+        ],
+        default=refused,
+    )
+    rgb = tf.ensure_shape(rgb, (None, None, 3))
+    return tf.cast(_luma(tf.cast(rgb, tf.float32)), tf.uint8) if channels == 1 else rgb
+
+
+def _turned(image: Any, orientation: Any) -> Any:
+    """(H, W, C) as a viewer shows it.
+
+    Args:
+      orientation: 1 to 8, EXIF 2.3, section 4.6.4.
+    """
+    import tensorflow as tf
+
+    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    for axis, turns in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+        turned = tf.reverse(image, (axis,))
+        image = tf.where(tf.reduce_any(tf.equal(orientation, turns)), turned, image)
+    return image
+
+
+def _head(encoded: Any) -> Any:
+    """What comes before the pixels as int32 (bytes,): metadata are first, and rarely this long."""
+    import tensorflow as tf
+
+    return tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, 1 << 17), tf.uint8), tf.int32)
+
+
+def _places(data: Any, mark: bytes) -> Any:
+    """Where a mark begins in int32 (bytes,): int64 (n,)."""
+    import tensorflow as tf
+
+    size = tf.maximum(tf.size(data) - len(mark) + 1, 0)
+    equal = [tf.equal(data[shift : shift + size], byte) for shift, byte in enumerate(mark)]
+    return tf.where(tf.reduce_all(tf.stack(equal), axis=0))[:, 0]
+
+
+def _orientation(encoded: Any) -> Any:
+    """The orientation in a JPEG's EXIF (a TIFF header and directory), 1 if there is none."""
+    import tensorflow as tf
+
+    mark, tag, short = b"Exif\0\0", 0x0112, 3
+    head = _head(encoded)
+    found = _places(head, mark)
+    # A zero at the end is what is read beyond it.
+    size = tf.size(head)
+    data = tf.concat([head, [0]], axis=0)
+
+    def read() -> Any:
+        start = tf.cast(found[0], tf.int32) + len(mark)
+        big = tf.equal(data[tf.minimum(start, size)], ord("M"))
+
+        def number(at: Any, length: int) -> Any:
+            bytes_ = [tf.gather(data, tf.clip_by_value(at + i, 0, size)) for i in range(length)]
+            little, large = (
+                sum(byte * 256**power for power, byte in enumerate(order))
+                for order in (bytes_, bytes_[::-1])
+            )
+            return tf.where(big, large, little)
+
+        directory = start + number(start + 4, 4)
+        entries = directory + 2 + 12 * tf.range(tf.minimum(number(directory, 2), 1 << 10))
+        is_it = tf.equal(number(entries, 2), tag) & tf.equal(number(entries + 2, 2), short)
+        values = tf.boolean_mask(number(entries + 8, 2), is_it)
+        value = tf.concat([values, [1]], axis=0)[0]
+        return tf.where((value >= 1) & (value <= 8), value, 1)
+
+    return tf.cond(tf.size(found) > 0, read, lambda: tf.constant(1))
