@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -29,6 +29,7 @@ from pipeline.commands import (
     status,
     submit,
     train_worker,
+    version,
 )
 from pipeline.stopping import Stopping
 
@@ -39,10 +40,26 @@ app = typer.Typer(
     name="denoise",
     help="From image CSVs to a served denoiser: validate, transform, train, evaluate, push.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+@app.callback()
+def _before_any_command(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=version.show_version,
+            is_eager=True,
+            help="Show versions of this project and of what it stands on.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command()(data.data)
 app.command()(run.run)
 app.command("train-worker")(train_worker.train_worker)
@@ -72,6 +89,14 @@ def _calm_libraries() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
+def _complain(message: str) -> None:
+    import rich.console
+
+    console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("[bold red]denoise:[/] ", end="")
+    console.print(message, markup=False)
+
+
 def main() -> NoReturn:
     """Runs the command and exits with its status.
 
@@ -96,12 +121,13 @@ def main() -> NoReturn:
 def _explained(error: Exception) -> int:
     """Says what was wrong; the exit status."""
     if isinstance(error, DenoiseError):
-        import rich.console
-
-        console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print("[bold red]denoise:[/] ", end="")
-        console.print(str(error), markup=False)
+        _complain(str(error))
         return error.exit_status
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package not in ("", "components", "serving", "pipeline"):
+        command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+        _complain(version.missing_package(package, command))
+        return 1
     if isinstance(error, typer.Abort):
         return _INTERRUPTED
     # Click's usage errors carry how they want to be shown.

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.commands import options
 from pipeline.commands.session import answer, data_folder, session
+from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
 
@@ -33,6 +34,7 @@ def benchmark(
     from pipeline import config
     from pipeline.benchmark import run as benchmarking
 
+    require("tfx")
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
     with session(place.logs, "benchmark", verbose, benchmarking.STEPS) as (out, _, steps):

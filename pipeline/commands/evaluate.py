@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from components.base.errors import ModelError
 from pipeline.commands import options
 from pipeline.commands.session import answer, data_folder, session
+from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def evaluate(
     from pipeline import config
     from pipeline.history import summary
 
+    require("tfx")
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
     with session(place.logs, "evaluate", verbose) as (out, _, steps):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from components.base.errors import NotBlessedError, RunError
 from pipeline.commands import options
 from pipeline.commands.session import answer, data_folder, session
+from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
 
@@ -26,6 +27,7 @@ def run(
     from pipeline import config, display
     from pipeline.history import summary
 
+    require("tfx")
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
     with place.lock(), session(place.logs, "run", verbose) as (out, err, steps):

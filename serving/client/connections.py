@@ -208,7 +208,8 @@ def _http_module() -> Any:
     try:
         import httpx
     except ImportError as error:
-        raise ImportError("REST needs httpx: pip install 'denoise-pipeline[client]'") from error
+        message = "REST needs httpx: pip install 'denoise-pipeline[client]'"
+        raise ModuleNotFoundError(message, name="httpx") from error
     return httpx
 
 

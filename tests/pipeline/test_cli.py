@@ -1,6 +1,8 @@
 """The command: instant help with an example each, right exit statuses, JSON for machines."""
 
+import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -98,3 +100,33 @@ def test_models_and_noises_as_json():
     noises = json.loads(done.stdout)
     assert all(row["formula"] and row["source"] and row["usage"] for row in noises)
     assert {"salt_pepper", "gaussian", "mixture", "none"} <= {row["name"] for row in noises}
+
+
+def test_version_is_that_of_the_installed_packages():
+    done = _call("--version")
+    assert done.returncode == 0
+    found = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    for name, package in (("TFX", "tfx"), ("TensorFlow", "tensorflow"), ("Keras", "keras")):
+        assert found[name] == importlib.metadata.version(package)
+    assert found["packages"].startswith(f"TFX {'.'.join(found['TFX'].split('.')[:2])}, for ")
+
+
+def test_a_shell_completes_commands_and_options():
+    def completed(*words):
+        environment = {
+            **os.environ,
+            "_DENOISE_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        }
+        code = "import sys; sys.argv = ['denoise']; from pipeline import cli; cli.main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+        )
+        return done.stdout.split()
+
+    assert completed("denoise", "pre") == ["predict"]
+    assert "--server" in completed("denoise", "predict", "--s")
+    help_text = _call("--help").stdout
+    assert "--install-completion" in help_text
+    assert "--show-completion" in help_text
