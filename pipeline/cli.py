@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from components.base.errors import DenoiseError
+from components.base.errors import explained
 from pipeline.commands import (
     benchmark,
     compile,
@@ -120,9 +120,9 @@ def main() -> NoReturn:
 
 def _explained(error: Exception) -> int:
     """Says what was wrong; the exit status."""
-    if isinstance(error, DenoiseError):
-        _complain(str(error))
-        return error.exit_status
+    if known := explained(error):
+        _complain(str(known))
+        return known.exit_status
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if package not in ("", "components", "serving", "pipeline"):
         command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")

@@ -15,6 +15,8 @@ The serving client has a tree of its own (serving/client), since it is installed
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class DenoiseError(Exception):
     """Base of every error a user can cause or cure; shown without a traceback."""
@@ -50,3 +52,30 @@ class RunError(DenoiseError):
 
 class NotBlessedError(RunError):
     """The model missed a threshold and was not pushed."""
+
+
+_FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+"""What Python, TensorFlow, Beam and SQLite say of a full disk, each in an error of its own."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def explained(error: BaseException) -> DenoiseError | None:
+    """What a user can cure in whatever TFX, Beam or Python wrapped it in; None: nothing known."""
+    for cause in causes(error):
+        if isinstance(cause, DenoiseError):
+            return cause
+        if any(words in str(cause) for words in _FULL):
+            file = getattr(cause, "filename", None)
+            where = f" ({file})" if file else ""
+            return RunError(
+                f"the disk is full{where}. Make room and call it again: what is finished stays, "
+                "and nothing half written is taken for whole."
+            )
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.base.errors import NotBlessedError, RunError
 from pipeline.commands import options
-from pipeline.commands.session import answer, data_folder, session
+from pipeline.commands.session import answer, data_folder
 from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
@@ -30,10 +30,10 @@ def run(
     require("tfx")
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
-    with place.lock(), session(place.logs, "run", verbose) as (out, err, steps):
+    with place.lock(), display.quiet(place.logs / "run.log", verbose) as (out, err):
         stream = err if as_json else out
         if data is None:
-            with steps.step("Fashion-MNIST"):
+            with display.Steps(stream, total=1) as steps, steps.step("Fashion-MNIST"):
                 folder = data_folder(None, workspace)
         else:
             folder = data_folder(data, workspace)

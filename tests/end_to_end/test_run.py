@@ -161,6 +161,14 @@ def test_a_second_run_is_answered_from_the_cache(finished):
     assert {step["state"] for step in summary["steps"]} == {"cached"}
     assert summary["outcome"] == "unchanged"
     assert finished.versions() == before
+    # Every step is told once, as its number, its name and that nothing changed, and nothing else.
+    told = [line.split(None, 3)[1:] for line in done.stderr.splitlines() if "/13 " in line]
+    assert told == [
+        [f"{number}/13", step, "unchanged, from the cache"]
+        for number, step in enumerate(STEPS, start=1)
+    ]
+    others = [line for line in done.stderr.splitlines() if line.strip() and "/13 " not in line]
+    assert others[0].startswith("Test images, denoised against noisy")
 
 
 def test_a_model_that_misses_a_threshold_is_not_pushed(finished):

@@ -36,11 +36,11 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from components.base import object_store
+from components.base import errors, object_store
 from components.base.errors import DenoiseError, UsageError
 from components.csv_ingestion import data_folder
 from pipeline.dag import LATE
-from pipeline.runners.failure import explained, own
+from pipeline.runners.failure import explained
 from pipeline.runners.kubeflow.names import (
     EPOCHS,
     FOLDERS,
@@ -240,7 +240,7 @@ def main() -> None:
         run(sys.argv[1:])
     except DenoiseError as error:
         sys.stdout.flush()
-        if unexpected := own(error.__cause__) is None:
+        if unexpected := error.__cause__ is None or errors.explained(error.__cause__) is None:
             traceback.print_exception(error.__cause__)
         print(f"denoise: {error}", file=sys.stderr)
         if unexpected:
