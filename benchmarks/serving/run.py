@@ -25,7 +25,8 @@ from benchmarks.serving import h2load, subject
 from components.base.errors import DenoiseError
 from components.export import signatures
 from components.image.pixels import normalise_array
-from serving.client.transport import Target, predict_json, predict_message
+from serving.client import grpc_wire, rest_wire
+from serving.client.target import Target
 from serving.protocol import messages
 
 _BATCH = 64
@@ -82,10 +83,9 @@ def _bodies(path: pathlib.Path) -> dict[tuple[str, int, str], bytes]:
     for number in (1, _BATCH):
         pixels = subject.example_pixels(number, shape)
         for signature, inputs in signatures.requests(pixels, shape).items():
-            message = predict_message(_TARGET, signature, inputs, ())
-            bodies[signature, number, "grpc"] = message.SerializeToString()
-            text = json.dumps(predict_json(signature, inputs))
-            bodies[signature, number, "rest"] = text.encode()
+            for transport, wire in (("grpc", grpc_wire), ("rest", rest_wire)):
+                call = wire.predict(_TARGET, signature, inputs, ())
+                bodies[signature, number, transport] = call.body
     return bodies
 
 

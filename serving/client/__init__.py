@@ -16,7 +16,7 @@ from serving.client.errors import (
     ServerError,
     UnavailableError,
 )
-from serving.client.transport import Tls, VersionStatus
+from serving.client.target import Tls, VersionStatus
 
 __all__ = [
     "AsyncDenoiseClient",

@@ -12,19 +12,22 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from serving.client import transport
+from serving.client import grpc_wire, rest_wire
 from serving.client.connections import connect, connect_async
 from serving.client.errors import UnavailableError
-from serving.client.transport import Target, Tls, VersionStatus
+from serving.client.target import Call, Shapes, Target, Tls, VersionStatus
 
 Png = bytes | str | os.PathLike[str]
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +39,6 @@ class _Plan:
     values: np.ndarray
     output: str
     restore: Callable[[np.ndarray], Any]
-
-    def chunks(self, size: int) -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, len(self.values), size):
-            yield {self.name: self.values[start : start + size]}
 
 
 def _image_plan(images: Any) -> _Plan:
@@ -99,45 +98,46 @@ def _joined(plan: _Plan, parts: list[np.ndarray]) -> Any:
     return plan.restore(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
 
-def _image_shape(shapes: transport.Shapes) -> tuple[int, int, int]:
+def _image_shape(shapes: Shapes) -> tuple[int, int, int]:
     height, width, channels = shapes["serving_default"]["image"][1:]
     return height, width, channels
 
 
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    target: Target
-    tls: Tls
-    timeout: float
-    retries: int
-    batch_size: int
-    in_flight: int
+class Attempts:
+    """Decides whether one request is sent again, and after how long."""
+
+    def __init__(self, timeout: float, retries: int) -> None:
+        """Starts the clock.
+
+        Args:
+          timeout: Seconds for all attempts together.
+          retries: Attempts after the first.
+        """
+        self._deadline = time.monotonic() + timeout
+        self._retries = retries
+        self._longest = _FIRST_PAUSE
+
+    def seconds_left(self) -> float:
+        """What the next attempt may take."""
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    def pause(self, error: UnavailableError) -> float:
+        """Seconds to wait before the next attempt: the longest is twice as long each time, and
+        at random below it, so that clients which failed together do not come back together.
+
+        Raises:
+          UnavailableError: the error given, when there is no attempt or no time left.
+        """
+        pause = random.uniform(0, self._longest)
+        self._longest = min(2 * self._longest, _LONGEST_PAUSE)
+        self._retries -= 1
+        if self._retries < 0 or pause > self._deadline - time.monotonic():
+            raise error
+        return pause
 
 
-def _settings(
-    url: str,
-    model: str,
-    version: int | str | None,
-    timeout: float,
-    retries: int,
-    batch_size: int,
-    in_flight: int,
-    tls: Tls | None,
-) -> _Settings:
-    if min(batch_size, in_flight) < 1 or timeout <= 0 or retries < 0:
-        raise ValueError(
-            f"expected batch_size and in_flight of 1 or more, a positive timeout and retries of "
-            f"0 or more; got {batch_size}, {in_flight}, {timeout}, {retries}"
-        )
-    target = Target.parse(url, model, version)
-    return _Settings(target, tls or Tls(), timeout, retries, batch_size, in_flight)
-
-
-class DenoiseClient:
-    """A client of any TF Serving that serves a denoiser. Safe to use from several threads.
-
-    Every method raises a `serving.client.ClientError` when the server cannot answer.
-    """
+class _Client:
+    """What both clients have in common: the settings, and the calls they make of them."""
 
     def __init__(
         self,
@@ -167,12 +167,49 @@ class DenoiseClient:
         Raises:
           ValueError: the URL or a number is not one of these.
         """
-        self._settings = _settings(
-            url, model, version, timeout, retries, batch_size, in_flight, tls
-        )
-        self._connection = connect(self._settings.target, self._settings.tls)
+        if min(batch_size, in_flight) < 1 or timeout <= 0 or retries < 0:
+            raise ValueError(
+                f"expected batch_size and in_flight of 1 or more, a positive timeout and retries "
+                f"of 0 or more; got {batch_size}, {in_flight}, {timeout}, {retries}"
+            )
+        self._target = Target.parse(url, model, version)
+        self._wire: Any = rest_wire if self._target.is_rest else grpc_wire
+        self._timeout = timeout
+        self._retries = retries
+        self._batch_size = batch_size
+        self._in_flight = in_flight
+        self._connection: Any = self._connect(self._target, tls or Tls())
+
+    def _connect(self, target: Target, tls: Tls) -> Any:
+        raise NotImplementedError
+
+    def _attempts(self) -> Attempts:
+        return Attempts(self._timeout, self._retries)
+
+    def _predict(self, inputs: Mapping[str, Any], signature: str, outputs: tuple[str, ...]) -> Call:
+        arrays = {name: np.asarray(array) for name, array in inputs.items()}
+        return self._wire.predict(self._target, signature, arrays, outputs)
+
+    def _chunk(self, plan: _Plan, inputs: dict[str, np.ndarray]) -> Call:
+        return self._predict(inputs, plan.signature, (plan.output,))
+
+    def _chunks(self, plan: _Plan) -> list[dict[str, np.ndarray]]:
+        return [
+            {plan.name: plan.values[start : start + self._batch_size]}
+            for start in range(0, len(plan.values), self._batch_size)
+        ]
+
+
+class DenoiseClient(_Client):
+    """A client of any TF Serving that serves a denoiser. Safe to use from several threads.
+
+    Every method raises a `serving.client.ClientError` when the server cannot answer.
+    """
+
+    def _connect(self, target: Target, tls: Tls) -> Any:
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        return connect(target, tls)
 
     def denoise(self, images: Any) -> np.ndarray:
         """Denoises images.
@@ -227,18 +264,15 @@ class DenoiseClient:
         Returns:
           Arrays by output name. REST does not name a single output: name it here.
         """
-        arrays = {name: np.asarray(array) for name, array in inputs.items()}
-        return self._retried(
-            lambda timeout: self._connection.predict(signature, arrays, outputs, timeout)
-        )
+        return self._send(self._predict(inputs, signature, outputs))
 
     def status(self) -> list[VersionStatus]:
         """States of the model's versions, the newest first."""
-        return self._retried(self._connection.status)
+        return self._send(self._wire.status(self._target))
 
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of the model's images."""
-        return _image_shape(self._retried(self._connection.shapes))
+        return _image_shape(self._send(self._wire.shapes(self._target)))
 
     def close(self) -> None:
         """Ends the connection."""
@@ -252,41 +286,31 @@ class DenoiseClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _retried(self, call: Callable[[float], Any]) -> Any:
-        settings = self._settings
-        deadline = time.monotonic() + settings.timeout
-        pauses = transport.pauses()
-        for attempt in range(settings.retries + 1):
+    def _send(self, call: Call) -> Any:
+        attempts = self._attempts()
+        while True:
             try:
-                return call(max(deadline - time.monotonic(), 0.001))
-            except UnavailableError:
-                pause = next(pauses)
-                if attempt == settings.retries or time.monotonic() + pause > deadline:
-                    raise
-                time.sleep(pause)
-        raise AssertionError("unreachable")
+                return self._connection.send(call, attempts.seconds_left())
+            except UnavailableError as error:
+                time.sleep(attempts.pause(error))
 
     def _run(self, plan: _Plan) -> Any:
         def one(inputs: dict[str, np.ndarray]) -> np.ndarray:
-            return self._retried(
-                lambda timeout: self._connection.predict(
-                    plan.signature, inputs, (plan.output,), timeout
-                )
-            )[plan.output]
+            return self._send(self._chunk(plan, inputs))[plan.output]
 
-        chunks = list(plan.chunks(self._settings.batch_size))
+        chunks = self._chunks(plan)
         if len(chunks) < 2:
             return _joined(plan, [one(chunk) for chunk in chunks])
         with self._lock:
             if self._pool is None:
                 self._pool = concurrent.futures.ThreadPoolExecutor(
-                    self._settings.in_flight, "denoise-client"
+                    self._in_flight, "denoise-client"
                 )
         waiting: collections.deque[concurrent.futures.Future[np.ndarray]] = collections.deque()
         parts = []
         try:
             for chunk in chunks:
-                if len(waiting) == self._settings.in_flight:
+                if len(waiting) == self._in_flight:
                     parts.append(waiting.popleft().result())
                 waiting.append(self._pool.submit(one, chunk))
             parts += [future.result() for future in waiting]
@@ -296,26 +320,12 @@ class DenoiseClient:
         return _joined(plan, parts)
 
 
-class AsyncDenoiseClient:
-    """DenoiseClient for asyncio: the same methods and errors."""
+class AsyncDenoiseClient(_Client):
+    """DenoiseClient for asyncio: the same methods and errors. Make it on the event loop that
+    uses it."""
 
-    def __init__(
-        self,
-        url: str,
-        model: str = "denoiser",
-        version: int | str | None = None,
-        *,
-        timeout: float = 30.0,
-        retries: int = 4,
-        batch_size: int = 64,
-        in_flight: int = 4,
-        tls: Tls | None = None,
-    ) -> None:
-        """As DenoiseClient; to be made on the event loop that uses it."""
-        self._settings = _settings(
-            url, model, version, timeout, retries, batch_size, in_flight, tls
-        )
-        self._connection = connect_async(self._settings.target, self._settings.tls)
+    def _connect(self, target: Target, tls: Tls) -> Any:
+        return connect_async(target, tls)
 
     async def denoise(self, images: Any) -> np.ndarray:
         """As DenoiseClient.denoise."""
@@ -333,18 +343,15 @@ class AsyncDenoiseClient:
         self, inputs: Mapping[str, np.ndarray], signature: str = "serving_default", *outputs: str
     ) -> dict[str, np.ndarray]:
         """As DenoiseClient.predict."""
-        arrays = {name: np.asarray(array) for name, array in inputs.items()}
-        return await self._retried(
-            lambda timeout: self._connection.predict(signature, arrays, outputs, timeout)
-        )
+        return await self._send(self._predict(inputs, signature, outputs))
 
     async def status(self) -> list[VersionStatus]:
         """As DenoiseClient.status."""
-        return await self._retried(self._connection.status)
+        return await self._send(self._wire.status(self._target))
 
     async def image_shape(self) -> tuple[int, int, int]:
         """As DenoiseClient.image_shape."""
-        return _image_shape(await self._retried(self._connection.shapes))
+        return _image_shape(await self._send(self._wire.shapes(self._target)))
 
     async def close(self) -> None:
         """Ends the connection."""
@@ -356,35 +363,22 @@ class AsyncDenoiseClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _retried(self, call: Callable[[float], Any]) -> Any:
-        settings = self._settings
-        deadline = time.monotonic() + settings.timeout
-        pauses = transport.pauses()
-        for attempt in range(settings.retries + 1):
+    async def _send(self, call: Call) -> Any:
+        attempts = self._attempts()
+        while True:
             try:
-                return await call(max(deadline - time.monotonic(), 0.001))
-            except UnavailableError:
-                pause = next(pauses)
-                if attempt == settings.retries or time.monotonic() + pause > deadline:
-                    raise
-                await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+                return await self._connection.send(call, attempts.seconds_left())
+            except UnavailableError as error:
+                await asyncio.sleep(attempts.pause(error))
 
     async def _run(self, plan: _Plan) -> Any:
-        slots = asyncio.Semaphore(self._settings.in_flight)
+        slots = asyncio.Semaphore(self._in_flight)
 
         async def one(inputs: dict[str, np.ndarray]) -> np.ndarray:
             async with slots:
-                outputs = await self._retried(
-                    lambda timeout: self._connection.predict(
-                        plan.signature, inputs, (plan.output,), timeout
-                    )
-                )
-            return outputs[plan.output]
+                return (await self._send(self._chunk(plan, inputs)))[plan.output]
 
-        tasks = [
-            asyncio.ensure_future(one(chunk)) for chunk in plan.chunks(self._settings.batch_size)
-        ]
+        tasks = [asyncio.ensure_future(one(chunk)) for chunk in self._chunks(plan)]
         try:
             return _joined(plan, list(await asyncio.gather(*tasks)))
         finally:

@@ -1,41 +1,19 @@
-"""Connections to a server: gRPC and REST, each blocking and asynchronous."""
+"""Connections to a server: gRPC and REST, each blocking and asynchronous. They only send."""
 
 from __future__ import annotations
 
 import json
 import pathlib
 import ssl
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from serving.client import transport
-from serving.client.transport import Shapes, Target, Tls, VersionStatus
-from serving.protocol import messages
+from serving.client import rest_wire
+from serving.client.target import Call, Target, Tls
 from serving.protocol.codes import Code
 
 if TYPE_CHECKING:
     import httpx
 
-_SERVICE = "/tensorflow.serving"
-_METHODS: dict[str, tuple[str, Any, Any]] = {
-    "predict": (
-        f"{_SERVICE}.PredictionService/Predict",
-        messages.PredictRequest,
-        messages.PredictResponse,
-    ),
-    "metadata": (
-        f"{_SERVICE}.PredictionService/GetModelMetadata",
-        messages.GetModelMetadataRequest,
-        messages.GetModelMetadataResponse,
-    ),
-    "status": (
-        f"{_SERVICE}.ModelService/GetModelStatus",
-        messages.GetModelStatusRequest,
-        messages.GetModelStatusResponse,
-    ),
-}
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -47,50 +25,14 @@ _CHANNEL_OPTIONS = [
 ]
 
 
-class Connection(Protocol):
-    """A blocking connection; errors are ClientErrors."""
-
-    def predict(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: tuple[str, ...],
-        timeout: float,
-    ) -> dict[str, np.ndarray]: ...
-
-    def status(self, timeout: float) -> list[VersionStatus]: ...
-
-    def shapes(self, timeout: float) -> Shapes: ...
-
-    def close(self) -> None: ...
+def connect(target: Target, tls: Tls) -> Grpc | Rest:
+    """A blocking connection; `send` raises ClientErrors."""
+    return Rest(target, tls) if target.is_rest else Grpc(target, tls)
 
 
-class AsyncConnection(Protocol):
-    """An asynchronous connection; errors are ClientErrors."""
-
-    async def predict(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: tuple[str, ...],
-        timeout: float,
-    ) -> dict[str, np.ndarray]: ...
-
-    async def status(self, timeout: float) -> list[VersionStatus]: ...
-
-    async def shapes(self, timeout: float) -> Shapes: ...
-
-    async def close(self) -> None: ...
-
-
-def connect(target: Target, tls: Tls) -> Connection:
-    """A blocking connection to a target."""
-    return _Rest(target, tls) if target.is_rest else _Grpc(target, tls)
-
-
-def connect_async(target: Target, tls: Tls) -> AsyncConnection:
-    """An asynchronous connection to a target."""
-    return _AsyncRest(target, tls) if target.is_rest else _AsyncGrpc(target, tls)
+def connect_async(target: Target, tls: Tls) -> AsyncGrpc | AsyncRest:
+    """An asynchronous connection; `send` raises ClientErrors."""
+    return AsyncRest(target, tls) if target.is_rest else AsyncGrpc(target, tls)
 
 
 def _read(path: pathlib.Path | str | None) -> bytes | None:
@@ -98,96 +40,60 @@ def _read(path: pathlib.Path | str | None) -> bytes | None:
 
 
 def _channel(module: Any, target: Target, tls: Tls) -> Any:
+    # gRPC takes http_proxy for addresses of this machine, too, which no proxy can reach.
+    proxy = [("grpc.enable_http_proxy", 0)] if target.is_loopback else []
+    options = [*_CHANNEL_OPTIONS, *proxy]
     if target.scheme == "grpc":
-        return module.insecure_channel(target.address, options=_CHANNEL_OPTIONS)
+        return module.insecure_channel(target.address, options=options)
     import grpc
 
     credentials = grpc.ssl_channel_credentials(
         _read(tls.root_certificates), _read(tls.key), _read(tls.certificate)
     )
-    return module.secure_channel(target.address, credentials, options=_CHANNEL_OPTIONS)
-
-
-def _calls(channel: Any) -> dict[str, Any]:
-    return {
-        name: channel.unary_unary(method, request.SerializeToString, response.FromString)
-        for name, (method, request, response) in _METHODS.items()
-    }
+    return module.secure_channel(target.address, credentials, options=options)
 
 
 def _grpc_error(target: Target, error: Any, signature: str) -> Exception:
     return target.error(Code(error.code().value[0]), error.details() or "", signature)
 
 
-class _Grpc:
+class Grpc:
+    """A gRPC channel."""
+
     def __init__(self, target: Target, tls: Tls) -> None:
         import grpc
 
         self._target = target
         self._error = grpc.RpcError
         self._channel = _channel(grpc, target, tls)
-        self._calls = _calls(self._channel)
 
-    def _call(self, name: str, request: Any, timeout: float, signature: str = "") -> Any:
+    def send(self, call: Call, timeout: float) -> Any:
         try:
-            return self._calls[name](request, timeout=timeout)
+            answer = self._channel.unary_unary(call.method)(call.body, timeout=timeout)
         except self._error as error:
-            raise _grpc_error(self._target, error, signature) from error
-
-    def predict(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: tuple[str, ...],
-        timeout: float,
-    ) -> dict[str, np.ndarray]:
-        request = transport.predict_message(self._target, signature, inputs, outputs)
-        return transport.predict_result(self._call("predict", request, timeout, signature))
-
-    def status(self, timeout: float) -> list[VersionStatus]:
-        request = transport.status_message(self._target)
-        return transport.status_result(self._call("status", request, timeout))
-
-    def shapes(self, timeout: float) -> Shapes:
-        request = transport.metadata_message(self._target)
-        return transport.metadata_result(self._call("metadata", request, timeout))
+            raise _grpc_error(self._target, error, call.signature) from error
+        return call.read(answer)
 
     def close(self) -> None:
         self._channel.close()
 
 
-class _AsyncGrpc:
+class AsyncGrpc:
+    """A gRPC channel of asyncio."""
+
     def __init__(self, target: Target, tls: Tls) -> None:
         import grpc
 
         self._target = target
         self._error = grpc.RpcError
         self._channel = _channel(grpc.aio, target, tls)
-        self._calls = _calls(self._channel)
 
-    async def _call(self, name: str, request: Any, timeout: float, signature: str = "") -> Any:
+    async def send(self, call: Call, timeout: float) -> Any:
         try:
-            return await self._calls[name](request, timeout=timeout)
+            answer = await self._channel.unary_unary(call.method)(call.body, timeout=timeout)
         except self._error as error:
-            raise _grpc_error(self._target, error, signature) from error
-
-    async def predict(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: tuple[str, ...],
-        timeout: float,
-    ) -> dict[str, np.ndarray]:
-        request = transport.predict_message(self._target, signature, inputs, outputs)
-        return transport.predict_result(await self._call("predict", request, timeout, signature))
-
-    async def status(self, timeout: float) -> list[VersionStatus]:
-        request = transport.status_message(self._target)
-        return transport.status_result(await self._call("status", request, timeout))
-
-    async def shapes(self, timeout: float) -> Shapes:
-        request = transport.metadata_message(self._target)
-        return transport.metadata_result(await self._call("metadata", request, timeout))
+            raise _grpc_error(self._target, error, call.signature) from error
+        return call.read(answer)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -213,103 +119,68 @@ def _http_module() -> Any:
     return httpx
 
 
-def _http_result(target: Target, response: httpx.Response, signature: str) -> Any:
+def _http_request(call: Call, timeout: float) -> dict[str, Any]:
+    method, _, url = call.method.partition(" ")
+    return {"method": method, "url": url, "content": call.body or None, "timeout": timeout}
+
+
+def _http_result(target: Target, response: httpx.Response, call: Call) -> Any:
+    if response.is_success:
+        try:
+            return call.read(response.content)
+        except (ValueError, LookupError, TypeError) as error:
+            text = f"{target.base_url}: not an answer of TF Serving: {response.text[:200]}"
+            raise target.error(Code.UNKNOWN, text, call.signature) from error
     try:
         answer = json.loads(response.content)
     except ValueError:
-        answer = {"error": response.text[:200]}
-    if response.is_success:
-        return answer
+        answer = response.text
     message = answer.get("error", "") if isinstance(answer, dict) else str(answer)[:200]
-    code = transport.code_of_http(response.status_code)
-    raise target.error(code, message or f"HTTP status {response.status_code}", signature)
+    code = rest_wire.code_of_http(response.status_code)
+    raise target.error(code, message or f"HTTP status {response.status_code}", call.signature)
 
 
 def _http_error(target: Target, error: Exception, signature: str) -> Exception:
-    httpx = _http_module()
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, _http_module().TimeoutException):
         return target.error(Code.DEADLINE_EXCEEDED, "no answer in time", signature)
     return target.error(Code.UNAVAILABLE, f"{target.base_url}: {error}", signature)
 
 
-_Decode = Callable[[Any], Any]
+class Rest:
+    """An HTTP client."""
 
-
-class _Rest:
     def __init__(self, target: Target, tls: Tls) -> None:
         httpx = _http_module()
         self._target = target
         self._error = httpx.HTTPError
         self._client = httpx.Client(**_http_options(target, tls))
 
-    def _ask(self, method: str, path: str, timeout: float, signature: str = "", **body: Any) -> Any:
+    def send(self, call: Call, timeout: float) -> Any:
         try:
-            response = self._client.request(method, path, timeout=timeout, **body)
+            response = self._client.request(**_http_request(call, timeout))
         except self._error as error:
-            raise _http_error(self._target, error, signature) from error
-        return _http_result(self._target, response, signature)
-
-    def predict(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: tuple[str, ...],
-        timeout: float,
-    ) -> dict[str, np.ndarray]:
-        path = transport.model_path(self._target) + ":predict"
-        body = json.dumps(transport.predict_json(signature, inputs))
-        answer = self._ask("POST", path, timeout, signature, content=body)
-        return transport.predict_json_result(answer, outputs)
-
-    def status(self, timeout: float) -> list[VersionStatus]:
-        return transport.status_json_result(
-            self._ask("GET", transport.model_path(self._target), timeout)
-        )
-
-    def shapes(self, timeout: float) -> Shapes:
-        path = transport.model_path(self._target) + "/metadata"
-        return transport.metadata_json_result(self._ask("GET", path, timeout))
+            raise _http_error(self._target, error, call.signature) from error
+        return _http_result(self._target, response, call)
 
     def close(self) -> None:
         self._client.close()
 
 
-class _AsyncRest:
+class AsyncRest:
+    """An HTTP client of asyncio."""
+
     def __init__(self, target: Target, tls: Tls) -> None:
         httpx = _http_module()
         self._target = target
         self._error = httpx.HTTPError
         self._client = httpx.AsyncClient(**_http_options(target, tls))
 
-    async def _ask(
-        self, method: str, path: str, timeout: float, signature: str = "", **body: Any
-    ) -> Any:
+    async def send(self, call: Call, timeout: float) -> Any:
         try:
-            response = await self._client.request(method, path, timeout=timeout, **body)
+            response = await self._client.request(**_http_request(call, timeout))
         except self._error as error:
-            raise _http_error(self._target, error, signature) from error
-        return _http_result(self._target, response, signature)
-
-    async def predict(
-        self,
-        signature: str,
-        inputs: Mapping[str, np.ndarray],
-        outputs: tuple[str, ...],
-        timeout: float,
-    ) -> dict[str, np.ndarray]:
-        path = transport.model_path(self._target) + ":predict"
-        body = json.dumps(transport.predict_json(signature, inputs))
-        answer = await self._ask("POST", path, timeout, signature, content=body)
-        return transport.predict_json_result(answer, outputs)
-
-    async def status(self, timeout: float) -> list[VersionStatus]:
-        return transport.status_json_result(
-            await self._ask("GET", transport.model_path(self._target), timeout)
-        )
-
-    async def shapes(self, timeout: float) -> Shapes:
-        path = transport.model_path(self._target) + "/metadata"
-        return transport.metadata_json_result(await self._ask("GET", path, timeout))
+            raise _http_error(self._target, error, call.signature) from error
+        return _http_result(self._target, response, call)
 
     async def close(self) -> None:
         await self._client.aclose()

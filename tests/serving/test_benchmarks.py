@@ -9,7 +9,8 @@ import pytest
 from benchmarks.serving import endurance, h2load, run, subject
 from components.base.errors import UsageError
 from components.export.signatures import requests
-from serving.client.transport import Target, predict_message
+from serving.client import grpc_wire
+from serving.client.target import Target
 from tests.serving.saved_models import CHANNELS, HEIGHT, WIDTH
 
 SHAPE = (HEIGHT, WIDTH, CHANNELS)
@@ -21,9 +22,9 @@ needs_h2load = pytest.mark.skipif(not shutil.which("h2load"), reason="needs h2lo
 def test_h2load_sends_requests_that_are_answered(target, transport):
     inputs = requests(subject.example_pixels(2, SHAPE), SHAPE)["predict_pixels"]
     if transport == "grpc":
-        message = predict_message(Target.parse("x", "denoiser", None), "predict_pixels", inputs, ())
+        call = grpc_wire.predict(Target.parse("x", "denoiser", None), "predict_pixels", inputs, ())
         url = f"http://{target.grpc}{h2load.PREDICT}"
-        body = message.SerializeToString()
+        body = call.body
     else:
         url = f"{target.rest}/v1/models/denoiser/metadata"
         body = b"{}"

@@ -21,9 +21,11 @@ from serving.client import (
     DeadlineError,
     InvalidRequestError,
     ModelNotFoundError,
+    ServerError,
     Tls,
     UnavailableError,
 )
+from serving.client.target import Target
 from serving.protocol import messages
 from serving.protocol.codes import Code
 from tests.serving.saved_models import CHANNELS, HEIGHT, PIXELS, WIDTH
@@ -251,6 +253,51 @@ def test_one_failed_chunk_fails_the_call_and_the_rest_is_not_sent(make):
         assert server.calls < 10
 
 
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1"])
+def test_loopback_goes_straight(make, url, address, monkeypatch):
+    """A proxy is for other machines."""
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://localhost:1")
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    port = url.rpartition(":")[2]
+    with make(f"{url.partition(':')[0]}://{address}:{port}", timeout=5) as client:
+        assert client.image_shape() == SHAPE
+    # What the test rests on: without the client's option, gRPC would have asked the proxy.
+    if url.startswith("grpc"):
+        with grpc.insecure_channel(f"{address}:{port}") as channel:
+            method = channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus")
+            with pytest.raises(grpc.RpcError) as raised:
+                method(b"", timeout=2)
+            assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("[::1]", True),
+        ("10.0.0.1", False),
+        ("localhost.example.org", False),
+    ],
+)
+def test_addresses_of_this_machine(host, loopback):
+    assert Target.parse(f"grpc://{host}:8500", "denoiser", None).is_loopback is loopback
+    assert Target.parse("unix:/tmp/socket", "denoiser", None).is_loopback
+
+
+@pytest.mark.parametrize("content", [b"<html>hotel login</html>", b"{}", b"[]"])
+def test_an_answer_that_is_not_tf_servings(content):
+    client = DenoiseClient("http://server")
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=content))
+    client._connection._client = httpx.Client(transport=transport, base_url="http://server")
+    for ask in (lambda: client.denoise(images(1)), client.status, client.image_shape):
+        with pytest.raises(ServerError, match="not an answer of TF Serving"):
+            ask()
+
+
 def test_http_statuses_are_the_same_errors():
     def handler(request):
         return httpx.Response(503, json={"error": "later"})
@@ -322,6 +369,7 @@ seconds = time.process_time() - start
 DenoiseClient("grpc://localhost:1").close()
 heavy = {"tensorflow", "keras", "tfx", "apache_beam", "pydantic", "aiohttp", "PIL", "yaml"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert not [name for name in sys.modules if name.startswith(("components", "pipeline"))]
 print(seconds)
 """
     seconds = []
