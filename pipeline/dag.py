@@ -64,12 +64,12 @@ def components(settings: Settings, places: Places) -> list[Any]:
 
 
 class Late(NamedTuple):
-    """What a step depends on besides its inputs: seen when its turn comes, for the cache."""
+    """A dependency besides the inputs: looked up when the step's turn comes, for the cache."""
 
     parameter: str
     """The step's parameter it becomes."""
     find: Callable[[Mapping[str, Any], Mapping[str, str]], str]
-    """Of the step's parameters, and of the folder of each input artifact by the input's name."""
+    """Function of the step's parameters, and of its input artifacts' folders by input."""
 
 
 LATE = {
@@ -77,7 +77,7 @@ LATE = {
     "WarmStart": Late("version", versions.start),
     "PushedModel": Late("version", versions.baseline),
 }
-"""By the step's id. TFX's own driver knows the data's version, where a runner has drivers."""
+"""Dependencies by the step's id. Where a runner has drivers, TFX's own knows the data's version."""
 
 
 def check_names(settings: Settings) -> None:

@@ -52,12 +52,12 @@ class Workspace:
 
     @property
     def benchmark(self) -> pathlib.Path:
-        """What `denoise benchmark` found out, and its page."""
+        """Findings of `denoise benchmark`, and its page."""
         return self.root / "benchmark"
 
     @property
     def logs(self) -> pathlib.Path:
-        """What the steps printed, one file a run."""
+        """Output of the steps, one file a command."""
         return self.root / "logs"
 
     @property

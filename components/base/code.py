@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGES = ("components", "serving", "pipeline")
 TEMPLATES = ("*.j2", "*.css")
-"""What a module reads from its own folder."""
+"""Files that a module may read from its own folder."""
 NO_RESULT = frozenset(
     f"components.base.{name}" for name in ("code", "errors", "places", "progress", "settings")
 )

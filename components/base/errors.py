@@ -55,7 +55,7 @@ class NotBlessedError(RunError):
 
 
 _FULL = ("No space left on device", "Disk quota exceeded", "database or disk is full")
-"""What Python, TensorFlow, Beam and SQLite say of a full disk, each in an error of its own."""
+"""Words for a full disk: Python's, TensorFlow's and Beam's, SQLite's, each in its own error."""
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -67,7 +67,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def explained(error: BaseException) -> DenoiseError | None:
-    """What a user can cure in whatever TFX, Beam or Python wrapped it in; None: nothing known."""
+    """The error a user can cure, inside whatever TFX, Beam or Python wrapped it in.
+
+    None if there is none."""
     for cause in causes(error):
         if isinstance(cause, DenoiseError):
             return cause

@@ -1,4 +1,4 @@
-"""Where a pipeline reads and writes."""
+"""The places a pipeline reads and writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a step says how far it is: a log record on `denoise.progress`, which a runner may show."""
+"""A step's progress: a log record on `denoise.progress`, which a runner may show."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ LOGGER = logging.getLogger("denoise.progress")
 
 
 def report(step: str, done: int, total: int | None, message: str = "") -> None:
-    """Says that `done` of `total` units of `step` are finished; None: nobody knows of how many.
+    """Says that `done` of `total` units of `step` are finished; `total` is None if unknown.
 
     The record carries `step`, `done` and `total` as attributes. Without a handler that
     lets INFO through, nothing is shown.
     """
+    of = "" if total is None else f"/{total}"
     LOGGER.info(
-        message or f"{step}: {done}/{total}", extra={"step": step, "done": done, "total": total}
+        message or f"{step}: {done}{of}", extra={"step": step, "done": done, "total": total}
     )

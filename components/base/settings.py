@@ -70,7 +70,7 @@ class ImageSettings(_Section):
 
 
 class DataSettings(_Section):
-    """What the CSVs hold and how much of them may be bad."""
+    """The contents of the CSVs, and how much of them may be bad."""
 
     classes: tuple[str, ...] = FASHION_MNIST_CLASSES
     """Names of the labels 0, 1, ...; a row with another label is bad."""
@@ -86,7 +86,7 @@ class DataSettings(_Section):
 
 
 class NoiseSettings(_Section):
-    """Which noise is trained on and which is measured. See `denoise noises`."""
+    """The noise that is trained on and the noises that are measured. See `denoise noises`."""
 
     training: NoiseExpression = (
         "mixture(salt_pepper(rate=0.1), gaussian(sd=0.5), "
@@ -105,14 +105,14 @@ class NoiseSettings(_Section):
 
 
 class ModelSettings(_Section):
-    """Which architecture of `denoise models`, with which arguments."""
+    """The architecture, one of `denoise models`, and its arguments."""
 
     name: str = "unet"
     arguments: dict[str, Any] = {}
 
 
 class TrainingSettings(_Section):
-    """How the model is trained."""
+    """The training of the model."""
 
     epochs: int = Field(8, ge=1)
     batch_size: int = Field(64, ge=1)
@@ -139,7 +139,7 @@ class TrainingSettings(_Section):
     the machines that TF_CONFIG in the environment names."""
     steps_per_execution: int = Field(16, ge=1)
     cache: Literal["auto", "device", "memory", "disk"] = "auto"
-    """Where decoded training images live. `auto`: in memory while they fit in a quarter of it;
+    """The place of decoded training images. `auto`: memory while they fit in a quarter of it;
     on the GPU itself, where there is one, while they fit in 2 GiB."""
     warm_start: bool = False
     """Start from the weights of the pushed model, for retraining on newer data."""
@@ -196,13 +196,14 @@ class TunerSettings(_Section):
     algorithm: Literal["random", "bayesian", "hyperband"] = "bayesian"
     """`hyperband` stops the worse trials early; how many it makes follows from `epochs`."""
     trials: int = Field(12, ge=1)
-    """Not for hyperband. The first one has the settings as they are, if the space holds them."""
+    """Number of trials, except for hyperband. The first one has the settings as they are, if the
+    space holds them."""
     epochs: int = Field(2, ge=1)
-    """Of one trial, with a learning rate schedule of its own; at most, with hyperband."""
+    """Epochs of one trial, with a learning rate schedule of its own; hyperband may stop earlier."""
     images: int = Field(20_000, ge=1)
     """Training images a trial sees; of more, every n-th."""
     seed: int = Field(1, ge=1, lt=2**31)
-    """Of what is tried. Weights, batches and noise have the seed of the run in every trial."""
+    """Seed of the search. Weights, batches and noise have the seed of the run in every trial."""
     search_space: dict[str, Search] = Field(
         {
             "training.learning_rate": Search(min=1e-3, max=2e-2, sampling="log"),
@@ -210,7 +211,7 @@ class TunerSettings(_Section):
         },
         min_length=1,
     )
-    """By field: `training.…` or `model.arguments.…`."""
+    """Values to try, by field: `training.…` or `model.arguments.…`."""
 
 
 _WHERE = "it says how to compute, not what"
@@ -241,10 +242,10 @@ class Thresholds(_Section):
 
 
 class EvaluationSettings(_Section):
-    """What a model must reach to be blessed."""
+    """The figures a model must reach to be blessed."""
 
     thresholds: dict[NoiseExpression | Literal["*"], Thresholds] = {}
-    """By the noise's expression in noise.evaluation; `*` holds for their mean."""
+    """Bounds by the noise's expression in noise.evaluation; `*` holds for their mean."""
     min_gain: float = Field(0.0)
     """Least gain in mean PSNR over the noisy input, in dB, for every noise."""
     max_regression: float = Field(0.2, ge=0)
@@ -263,7 +264,7 @@ class ServingSettings(_Section):
 
 
 class ReportSettings(_Section):
-    """What the report of a run shows beyond what the other steps wrote."""
+    """The part of a run's report that no other step wrote."""
 
     classifier: bool = True
     """Train a small classifier on clean images, to see whether denoised ones are recognised."""
@@ -285,7 +286,7 @@ class BeamSettings(_Section):
 
 
 class Resources(_Section):
-    """What one step's pod asks for and may use. None: what the cluster gives by default."""
+    """The resources one step's pod asks for and may use. None: the cluster's default."""
 
     cpu: float | None = Field(None, gt=0)
     """Cores."""
@@ -311,10 +312,10 @@ class KubeflowSettings(_Section):
     gpu: str = "nvidia.com/gpu"
     """Kubernetes' name of the accelerator: it becomes the pod's resource limit verbatim."""
     steps: dict[str, Resources] = {}
-    """By the step's name, `*` for all; what is not given here keeps its default."""
+    """Resources by the step's name, `*` for all; what is not given keeps its default."""
 
     def resources(self, step: str) -> Resources:
-        """What a step's pod asks for."""
+        """The resources of a step's pod."""
         values: dict[str, Any] = {}
         for layer in (_STEPS, self.steps):
             for name in ("*", step):

@@ -1,4 +1,4 @@
-"""What the classifier step leaves, and its readers."""
+"""The output of the classifier step, and its readers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pathlib
 from typing import Any
 
 CLASSIFIER_FILE = "classifier.keras"
-"""In the model: takes float32 (N, H, W, C) in [0, 1], gives logits (N, classes)."""
+"""The Keras model: takes float32 (N, H, W, C) in [0, 1], gives logits (N, classes)."""
 FIGURES_FILE = "classifier.json"
-"""In the model: images trained on, parameters, seconds, accuracy on the validation split."""
+"""Beside the model: images trained on, parameters, seconds, accuracy on the validation split."""
 
 
 def predict(model: Any) -> Any:
@@ -29,5 +29,5 @@ def load_classifier(folder: str) -> Any:
 
 
 def figures(folder: str) -> dict[str, Any]:
-    """What FIGURES_FILE of a folder holds."""
+    """The contents of FIGURES_FILE."""
     return json.loads(pathlib.Path(folder, FIGURES_FILE).read_text())

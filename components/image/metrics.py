@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 MAX_PSNR = 100.0
-"""What `psnr` gives at most, in dB: that of an MSE of 1e-10, and of equal images."""
+"""Greatest value of `psnr`, in dB: that of an MSE of 1e-10, and of equal images."""
 
 _SIGMA = 1.5
 _WINDOW = 11
@@ -59,7 +59,7 @@ def ssim(clean: Any, denoised: Any) -> Any:
 
 
 METRICS = {"psnr": psnr, "ssim": ssim, "mse": mse, "mae": mae}
-"""By the name that thresholds, signatures and reports use."""
+"""Metrics by the name that thresholds, signatures and reports use."""
 
 
 def _window_mean(images: Any) -> Any:

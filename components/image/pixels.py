@@ -1,4 +1,4 @@
-"""Between pixels as a CSV row holds them and images as a model sees them.
+"""Pixels as a CSV row holds them, to and from images as a model sees them.
 
 The one place where pixels are normalised: Transform, the served signatures and
 the tests all call it, so training and serving cannot drift apart. `normalise` and `quantise`

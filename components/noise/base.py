@@ -1,4 +1,4 @@
-"""What every noise has in common: parameters, registration, its place in a Keras model."""
+"""The base of every noise: parameters, registration, its place in a Keras model."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ class Noise(keras.layers.Layer):
     """The name in an expression."""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     formula: ClassVar[str]
-    """In terms of the clean value x and the parameters; the result is clipped to [0, 1]."""
+    """Formula of the clean value x and the parameters; the result is clipped to [0, 1]."""
     source: ClassVar[str]
-    """Where the definition is from."""
+    """Source of the definition."""
     combines: ClassVar[str] = ""
-    """For a noise made of other noises: how it is written, in place of `parameters`."""
+    """Notation of a noise made of other noises, in place of `parameters`."""
 
     def __init__(self, *, seed: int | None = None, dtype: Any = "float32", **arguments: Any):
         super().__init__(dtype=dtype, **arguments)
@@ -154,7 +154,7 @@ class Noise(keras.layers.Layer):
 
     @classmethod
     def usage(cls) -> str:
-        """How it is written, with the defaults and ranges of its parameters."""
+        """The notation, with the defaults and ranges of the parameters."""
         if cls.combines:
             return cls.combines
         parameters = [

@@ -1,4 +1,4 @@
-"""Where a noise's random numbers come from: fresh ones, or each image's own for ever.
+"""A noise's random numbers: fresh ones, or each image's own for ever.
 
 A counter-based generator gives the fixed noise: Threefry-2x32 with 20 rounds (Salmon, Moraes,
 Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011; also JAX's default). The n-th

@@ -1,4 +1,4 @@
-"""Which output of which step the report reads: for the DAG, the step, and a report made anew."""
+"""The outputs that the report reads: for the DAG, the step, and a report made anew."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ INPUTS = {
     "classifier": ("ReferenceClassifier", "model"),
     "tuner_results": ("Tuner", "tuner_results"),
 }
-"""By the input's name: the step and its output."""
+"""The step and its output, by the input's name."""
 OPTIONAL = frozenset({"transformed_statistics", "classifier", "tuner_results"})
 """Inputs whose step may not have run, or may not have put them out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Artifacts:
-    """Where the steps' outputs are: local folders. None: that step did not run."""
+    """Local folders of the steps' outputs. None: that step did not run."""
 
     examples: str
     transformed_examples: str
@@ -48,7 +48,7 @@ class Artifacts:
 
 
 def locate(folder: Callable[[str], str | None], pushed_version: str | None) -> Artifacts:
-    """Where everything is that the report reads.
+    """Locates everything that the report reads.
 
     Args:
       folder: Of an input's name; None where its step put nothing out.

@@ -1,4 +1,4 @@
-"""What the report leaves, and what it says of a run as a whole."""
+"""The files of a report, and what it says of a run as a whole."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pydantic
 
 REPORT_FILE = "report.html"
-"""In the report: the page. It needs no network and no other file."""
+"""The page. It needs no network and no other file."""
 CONTENTS_FILE = "report.json"
-"""In the report: `contents.Contents`, for machines."""
+"""`contents.Contents`, for machines."""
 FIGURES_FOLDER = "figures"
-"""In the report: each figure of the page as a PNG."""
+"""Folder with each figure of the page as a PNG."""
 BEFORE_AFTER_FILE = "before_after.png"
-"""In FIGURES_FOLDER: a typical image of each class, clean, noisy and denoised."""
+"""Picture in FIGURES_FOLDER: a typical image of each class, clean, noisy and denoised."""
 
 
 class StepTime(pydantic.BaseModel):
@@ -26,7 +26,7 @@ class StepTime(pydantic.BaseModel):
 
 
 def outcome(pushed_version: str | None, misses: Sequence[object]) -> str:
-    """What became of a model that was evaluated and checked.
+    """The fate of a model that was evaluated and checked.
 
     Args:
       pushed_version: The version it was pushed as; None: it was not pushed.

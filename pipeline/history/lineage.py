@@ -1,4 +1,4 @@
-"""What ML Metadata knows of a workspace: runs, steps, artifacts, and what made them."""
+"""The contents of ML Metadata: runs, steps, artifacts, and what made them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Steps(tuple[Step, ...]):
         return [step for step in self if step.component == component][-1]
 
     def output(self, component: str, name: str) -> Output | None:
-        """What the last finished step of a component put out; None if there is none."""
+        """The output of a component's last finished step; None if there is none."""
         for step in reversed(self):
             if step.component == component and step.state in DONE:
                 return step.output(name)
@@ -95,7 +95,7 @@ class Steps(tuple[Step, ...]):
         return None
 
     def verdict(self, model: int, component: str, name: str) -> Output | None:
-        """What the last finished step of a component put out that read the model with this id."""
+        """The output of a component's last finished step that read the model with this id."""
         step = self.reader(model, component)
         return step.output(name) if step else None
 

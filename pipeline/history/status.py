@@ -35,16 +35,16 @@ class ModelStatus(pydantic.BaseModel):
     trained: str
     uri: str
     model_run: str
-    """What the Trainer wrote beside the model: history, times."""
+    """Folder that the Trainer wrote beside the model: history, times."""
     preset: str | None
-    """As the run's report names it; None: no run with this model got as far."""
+    """The preset, as the run's report names it; None: no run with this model got as far."""
     settings: dict[str, Any]
     code: str
     """Fingerprint of the sources that made it."""
     data: str
     """The data folder."""
     data_fingerprint: str
-    """Of its files, as TFX computes it: names, sizes, times, checksums."""
+    """Fingerprint of its files, as TFX computes it: names, sizes, times, checksums."""
     blessed: bool | None
     servable: bool | None
     pushed_version: str | None

@@ -53,7 +53,7 @@ class Summary(pydantic.BaseModel):
     settings: Settings
     steps: list[StepTime]
     data: dict[str, Any] = {}
-    """What ingestion read: rows, Examples by split, rows set aside."""
+    """The ingestion's counts: rows, Examples by split, rows set aside."""
     tuning: dict[str, Any] = {}
     """Every trial and which was best, if the Tuner ran: components.tuning.trials.Tuning."""
     training: dict[str, Any] = {}

@@ -130,7 +130,7 @@ class _Launcher:
 
     @property
     def steps(self) -> Steps:
-        """What has run of this run."""
+        """The steps of this run so far."""
         return self._lineage.steps(self.run_id)
 
     def launch(self, node: Any) -> None:
