@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
@@ -116,3 +117,11 @@ def plainly_named(path: pathlib.Path) -> Iterator[pathlib.Path]:
         link = pathlib.Path(folder, "link")
         link.symlink_to(path.absolute(), target_is_directory=path.is_dir())
         yield link
+
+
+def escape_pattern(path: str) -> str:
+    """A path as a pattern that matches itself alone, for TensorFlow's and Beam's file systems.
+
+    In them `*`, `?` and `[` are special, and a backslash takes that away; `{` is not.
+    """
+    return re.sub(r"[*?[]", r"[\g<0>]", path.replace("\\", "\\\\"))

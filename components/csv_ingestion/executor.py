@@ -20,6 +20,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.base import records
 from components.base.errors import DataError, RunError
 from components.base.settings import DataSettings, ImageSettings
 from components.csv_ingestion import ingest, reader
@@ -98,6 +99,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _check(summary, reports, artifact.uri, input_base, data.max_bad_rows)
         with fileio.open(os.path.join(artifact.uri, DIRECTORY, SUMMARY_FILE), "w") as file:
             file.write(summary.model_dump_json(indent=2) + "\n")
+        records.write_counts(artifact.uri, summary.examples)
         fileio.rmtree(ingest.parts_directory(artifact.uri))
 
         artifact.split_names = artifact_utils.encode_split_names(list(ingest.OUTPUT_SPLITS))

@@ -17,11 +17,13 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, json_utils, path_utils
 
+from components.base import records
+from components.base.files import escape_pattern
 from components.base.progress import report
 from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
 from components.evaluation import eval_config
 from components.evaluation.measure import Measurement, load_denoiser, sums
-from components.evaluation.result import FIGURES, PER_IMAGE_FILE
+from components.evaluation.result import FIGURES, PER_IMAGE_FILE, images
 
 PER_IMAGE_SCHEMA = pa.schema(
     [
@@ -174,21 +176,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if fileio.exists(os.path.join(baseline_path, "saved_model.pb")):
             models[eval_config.BASELINE] = baseline_path
         output = artifact_utils.get_single_uri(output_dict["evaluation"])
-        patterns = [
-            io_utils.all_files_pattern(uri)
-            for uri in artifact_utils.get_split_uris(input_dict["examples"], "test")
-        ]
+        folder = artifact_utils.get_split_uri(input_dict["examples"], "test")
+        noise = NoiseSettings.model_validate(sections["noise"])
         with self._make_beam_pipeline() as pipeline:
             evaluate(
                 pipeline,
-                patterns,
+                [io_utils.all_files_pattern(escape_pattern(folder))],
                 models,
                 ImageSettings.model_validate(sections["image"]),
-                NoiseSettings.model_validate(sections["noise"]),
+                noise,
                 EvaluationSettings.model_validate(sections["evaluation"]),
                 output,
             )
 
+        records.check_read(folder, images(output) // len(noise.evaluation))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         blessing.set_string_custom_property(
             constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri

@@ -105,6 +105,17 @@ def misses(evaluation: str) -> list[Miss]:
     return found
 
 
+def _per_image_files(evaluation: str) -> list[str]:
+    return sorted(glob.glob(os.path.join(glob.escape(evaluation), PER_IMAGE_FILE + "*.parquet")))
+
+
+def images(evaluation: str) -> int:
+    """How many rows `per_image` has: of each test image as many as there are noises."""
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(file).num_rows for file in _per_image_files(evaluation))
+
+
 def per_image(evaluation: str) -> Any:
     """One row per test image and noise: key, label, noise, level and FIGURES.
 
@@ -114,8 +125,7 @@ def per_image(evaluation: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files = sorted(glob.glob(os.path.join(evaluation, PER_IMAGE_FILE + "*.parquet")))
-    tables = [pq.read_table(file) for file in files]
+    tables = [pq.read_table(file) for file in _per_image_files(evaluation)]
     table = pa.concat_tables(tables).unify_dictionaries()
     noise = np.asarray(table["noise"].cast(pa.string()).to_pylist())
     return table.take(np.lexsort((table["key"].to_numpy(), noise)))

@@ -168,7 +168,7 @@ def train(
         _keep_epochs(history_file, first_epoch)
 
     source = "clean" if settings.noise == "fresh" else "noisy"
-    number = records.count(fn_args.train_files)
+    number, held_out = (records.count(files) for files in (fn_args.train_files, fn_args.eval_files))
     batch_size = min(settings.batch_size, number)
     steps, per_execution = recipe.steps_per_epoch(settings, number)
     names = tuple(dict.fromkeys((source, "clean")))
@@ -178,7 +178,6 @@ def train(
     optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam
     callbacks: list[keras.callbacks.Callback] = []
     if worker.number > 1:
-        held_out = records.count(fn_args.eval_files)
         if worker.number > min(batch_size, held_out):
             raise UsageError(
                 f"training.strategy=multi_worker: {worker.number} workers are more than there "

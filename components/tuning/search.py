@@ -255,7 +255,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     shape = ImageSettings.model_validate(config["image"]).shape
     seed = config["seed"]
 
-    count = records.count(fn_args.train_files)
+    count, _ = (records.count(files) for files in (fn_args.train_files, fn_args.eval_files))
     every = -(-count // settings.images)
     number = -(-count // every)
     own = TrainingSettings.model_validate(config["training"])

@@ -20,6 +20,7 @@ from components.training.result import WORKERS_FILE
 from pipeline import dag, display
 from pipeline.history import reports, summary
 from pipeline.history.lineage import Lineage, Steps
+from pipeline.runners import outputs
 from pipeline.runners.failure import explained
 from pipeline.workspace import Workspace
 
@@ -42,6 +43,8 @@ def run(
     dag.check_names(settings)
     _check_leads(settings)
     launcher = _Launcher(settings, _prepare(settings, workspace, data), workspace)
+    for line in launcher.set_aside:
+        print(line, file=stream, flush=True)
     seconds: dict[str, float] = {}
     failure: DenoiseError | None = None
     with display.Steps(stream, total=len(launcher.nodes)) as steps:
@@ -124,6 +127,9 @@ class _Launcher:
         self._connection = pipeline.metadata_connection_config
         self._lineage = Lineage(workspace)
         self._lineage.close_interrupted()
+        self._pipeline_root = workspace.pipeline_root
+        self.set_aside = self._set_aside(workspace.root / "set_aside" / self.run_id)
+        """What was found in the way, for people."""
         self.nodes: dict[str, Any] = {
             node.pipeline_node.node_info.id: node.pipeline_node for node in self._ir.nodes
         }
@@ -132,6 +138,19 @@ class _Launcher:
     def steps(self) -> Steps:
         """The steps of this run so far."""
         return self._lineage.steps(self.run_id)
+
+    def _set_aside(self, target: pathlib.Path) -> list[str]:
+        """Moves what the steps must not find, see `pipeline.runners.outputs`."""
+        known = self._lineage.steps()
+        lines = outputs.set_broken_aside(self._pipeline_root, known, target)
+        lines = [f"{line}. It was moved to {target}, and the step runs again." for line in lines]
+        number = outputs.set_forgotten_aside(self._pipeline_root, known, target)
+        if number:
+            lines.append(
+                f"{self._pipeline_root}: {number} folders in it are of runs that metadata.sqlite "
+                f"does not know. They were moved to {target}."
+            )
+        return lines
 
     def launch(self, node: Any) -> None:
         """Runs one node, or finds it in the cache."""
@@ -150,6 +169,7 @@ class _Launcher:
             executor_spec=runner_utils.extract_executor_spec(self._deployment, name),
             custom_driver_spec=driver,
         ).launch()
+        outputs.note_sizes(self._pipeline_root, Steps([self.steps.latest(name)]))
 
     def _resolve(self, node: Any, has_driver: bool) -> None:
         """Fills in what depends on earlier runs, so that the cache knows when it changed."""

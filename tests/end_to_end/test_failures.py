@@ -7,8 +7,10 @@ import subprocess
 
 import pytest
 
+from components.base import records
 from pipeline.workspace import Workspace
-from tests.end_to_end.conftest import STEPS, Denoise
+from tests import clothing
+from tests.end_to_end.conftest import STEPS, TEST, TRAIN, Denoise
 
 
 @pytest.fixture
@@ -40,6 +42,39 @@ def test_a_killed_run_goes_on_where_it_stopped(fresh):
     status = json.loads(fresh.call("status", "--json").stdout)
     assert [run["state"] for run in status["runs"]] == ["failed", "failed", "failed", "done"]
     assert len(status["models"]) == 1
+
+
+def test_what_a_forgotten_run_left_is_not_read(tmp_path, data):
+    """The metadata is lost, so the steps' folders are numbered anew; and a cached file is cut."""
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    other = clothing.write_csvs(tmp_path / "other", train=300, test=40, seed=11)
+    (other / "train" / "clothing-1.csv").rename(folder / "train" / "b.csv")
+    fresh = Denoise(tmp_path / "workspace", folder)
+    fresh.run_killed_in("StatisticsGen")
+    (fresh.workspace / "metadata.sqlite").unlink()
+    (folder / "train" / "b.csv").unlink()
+
+    done = fresh.run("training.epochs=1", "report.classifier=false")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "folders in it are of runs that metadata.sqlite does not know" in done.stderr
+    rows = fresh.summary()["data"]
+    assert rows["rows"] == TRAIN + TEST == sum(rows["examples"].values())
+    for step, output in (("CsvIngestion", "examples"), ("Transform", "transformed_examples")):
+        [examples] = fresh.workspace.glob(f"pipeline_root/{step}/{output}/*")
+        for split, number in rows["examples"].items():
+            assert records.count([f"{examples}/Split-{split}/*"]) == number
+    [left] = fresh.workspace.glob("set_aside/*/CsvIngestion/examples/*")
+    assert records.count([f"{left}/Split-test/*"]) == TEST
+
+    [shard] = examples.glob("Split-test/*")
+    shard.write_bytes(shard.read_bytes()[:-100])
+    again = fresh.run("training.epochs=1", "report.classifier=false")
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert f"Transform: {examples}: Split-test/{shard.name} has" in again.stderr
+    assert "the step runs again" in again.stderr
+    states = _states(fresh)
+    assert (states["CsvIngestion"], states["Transform"]) == ("cached", "done")
 
 
 @pytest.mark.slow

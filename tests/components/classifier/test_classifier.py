@@ -12,6 +12,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.base import records
+from components.base.errors import RunError
 from components.classifier import classifier, result
 from components.csv_ingestion import examples
 from components.image.pixels import normalise, quantise
@@ -61,6 +63,9 @@ def test_of_too_many_examples_every_nth_is_read(tmp_path):
     read, read_labels = classifier.load(str(tmp_path), SHAPE, limit=10)
     np.testing.assert_array_equal(read, pixels[::3])
     np.testing.assert_array_equal(read_labels, labels[::3])
+    records.write_counts(str(tmp_path.parent), {tmp_path.name: 24})
+    with pytest.raises(RunError, match="25 Examples were read, but 24 were written"):
+        classifier.load(str(tmp_path), SHAPE, limit=10)
 
 
 @pytest.fixture

@@ -124,11 +124,13 @@ def test_artifact_and_summary(folder):
         "Split-test",
         "Split-train",
         "Split-validation",
+        "counts.json",
         "ingestion",
     ]
     assert [path.name for path in (result.uri / "ingestion").iterdir()] == ["summary.json"]
     counts = {split: len(rows) for split, rows in result.all_rows().items()}
     assert result.summary.examples == counts
+    assert json.loads((result.uri / "counts.json").read_text()) == counts
     assert result.summary.rows == sum(counts.values()) == 150
     assert result.artifact.get_int_custom_property("rows") == 150
     train, test = result.summary.files

@@ -1,14 +1,21 @@
 """Evaluation: TFMA's means are the plain means, and its verdict follows the thresholds."""
 
+import json
+import shutil
+
 import apache_beam as beam
 import keras
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
 
-from components.base.errors import ModelError
+from components.base import records
+from components.base.errors import ModelError, RunError
 from components.evaluation import result
-from components.evaluation.executor import evaluate
+from components.evaluation.executor import Executor, evaluate
 from components.evaluation.measure import FIGURES, load_denoiser
 from components.export import signatures
 from components.image import metrics
@@ -162,3 +169,46 @@ def test_a_model_without_the_signature_is_named(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
     with pytest.raises(ModelError, match="serving_default"):
         load_denoiser(str(tmp_path))
+
+
+@pytest.mark.parametrize("written", [20, 21])
+def test_other_examples_than_were_written_are_not_measured(world, tmp_path, written):
+    settings = load("default", OVERRIDES)
+    transformed.write(tmp_path / "examples [1]" / "Split-test", 20, settings)
+    records.write_counts(str(tmp_path / "examples [1]"), {"test": written})
+    model = tmp_path / "model"
+    shutil.copytree(world[-1], path_utils.serving_model_dir(str(model)))
+    artifacts = {}
+    for name, kind in (
+        ("examples [1]", standard_artifacts.Examples),
+        ("model", standard_artifacts.Model),
+        ("baseline", standard_artifacts.Model),
+        ("evaluation", standard_artifacts.ModelEvaluation),
+        ("blessing", standard_artifacts.ModelBlessing),
+    ):
+        artifacts[name] = kind()
+        artifacts[name].uri = str(tmp_path / name)
+    artifacts["examples [1]"].split_names = artifact_utils.encode_split_names(["test"])
+    sections = settings.model_dump(mode="json")
+    context = base_beam_executor.BaseBeamExecutor.Context(
+        beam_pipeline_args=["--runner=FnApiRunner"]
+    )
+
+    def run():
+        Executor(context).Do(
+            {
+                "examples": [artifacts["examples [1]"]],
+                "model": [artifacts["model"]],
+                "baseline_model": [artifacts["baseline"]],
+            },
+            {name: [artifacts[name]] for name in ("evaluation", "blessing")},
+            {"sections": json.dumps(sections)},
+        )
+
+    if written == 20:
+        run()
+        assert (tmp_path / "blessing" / "BLESSED").exists()
+    else:
+        with pytest.raises(RunError, match="20 Examples were read, but 21 were written"):
+            run()
+        assert not (tmp_path / "blessing").exists()

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from components import models
-from components.base.errors import ModelError, UsageError
+from components.base import records
+from components.base.errors import ModelError, RunError, UsageError
 from components.base.settings import TrainingSettings
 from components.training import recipe, start, trainer
 from components.training.result import (
@@ -328,3 +329,14 @@ def test_no_two_epochs_or_workers_draw_the_same_noise():
     assert len(set(drawn)) == len(drawn)
     epochs.on_epoch_begin(epoch)
     assert np.asarray(model(images, training=True)).tobytes() == drawn[-5]
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_other_examples_than_were_written_are_not_trained_on(tmp_path, split):
+    examples = [
+        [transformed.write(tmp_path / f"Split-{name}", count, SETTINGS)]
+        for name, count in (("train", 64), ("validation", 32))
+    ]
+    records.write_counts(str(tmp_path), {"train": 64, "validation": 32} | {split: 7})
+    with pytest.raises(RunError, match=f"Split-{split}: .* Examples were read, but 7 were written"):
+        trainer.run_fn(_fn_args(tmp_path, examples))

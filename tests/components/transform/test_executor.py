@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.base.errors import DataError
+from components.base import records
+from components.base.errors import DataError, RunError
 from components.csv_ingestion import examples
 from components.data_validation.schema import make_schema, write_schema
 from components.transform import executor
@@ -133,7 +136,11 @@ def test_every_row_is_what_the_preprocessing_function_makes_of_it(outputs, split
 def test_a_shard_becomes_a_shard_and_nothing_else_is_left(outputs, ingested):
     artifact = outputs["transformed_examples"]
     assert artifact.split_names == ingested.split_names
-    assert sorted(os.listdir(artifact.uri)) == [f"Split-{split}" for split in sorted(SPLITS)]
+    assert sorted(os.listdir(artifact.uri)) == [
+        *(f"Split-{split}" for split in sorted(SPLITS)),
+        "counts.json",
+    ]
+    assert json.loads(pathlib.Path(artifact.uri, "counts.json").read_text()) == SPLITS
     assert sorted(os.listdir(os.path.join(artifact.uri, "Split-test"))) == [
         "transformed_examples-00000-of-00002.gz",
         "transformed_examples-00001-of-00002.gz",
@@ -209,3 +216,14 @@ def test_workers_of_their_own_make_the_same(outputs, ingested, tmp_path):
         expected = read(outputs["transformed_examples"], split)
         for name, values in read(again["transformed_examples"], split).items():
             np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def test_a_shard_that_an_earlier_run_left_is_not_transformed(ingested, tmp_path):
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(shutil.copytree(ingested.uri, tmp_path / "examples"))
+    artifact.split_names = ingested.split_names
+    records.write_counts(artifact.uri, SPLITS)
+    folder = pathlib.Path(artifact.uri, "Split-train")
+    shutil.copy(folder / "0.gz", folder / "2.gz")
+    with pytest.raises(RunError, match="Split-train: 105 Examples were read, but 70 were written"):
+        transformed(artifact, tmp_path)

@@ -1,0 +1,123 @@
+"""What lies in the pipeline root against what the metadata knows of it.
+
+Each step writes to `<pipeline_root>/<step>/<output>/<id of the execution>`. Where the metadata was
+lost or brought back from a backup, ids are given again, and a step would find the files of another
+run in its folder. Where a file of a finished step was cut short or lost, the cache would answer
+with it. Such folders are moved out of the way before a run; nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+
+from components.base.files import write_json
+from pipeline.history.lineage import DONE, Output, Steps
+
+_SIZES = pathlib.PurePath(".system", "sizes")
+"""Under a step's folder: the sizes of an output's files, by the artifact's id."""
+
+
+def set_forgotten_aside(pipeline_root: pathlib.Path, steps: Steps, target: pathlib.Path) -> int:
+    """Moves the outputs of executions that the metadata has yet to number.
+
+    Args:
+      pipeline_root: With what runs wrote.
+      steps: All that the metadata knows.
+      target: The folder they are moved to, made if need be; on the same file system.
+
+    Returns:
+      How many folders were moved.
+    """
+    newest = max((step.id for step in steps), default=0)
+    forgotten = [
+        folder
+        for folder in (*pipeline_root.glob("*/*/*"), *pipeline_root.glob("*/.*/*/*"))
+        if folder.name.isdigit() and len(folder.name) < 10 and int(folder.name) > newest
+    ]
+    for folder in forgotten:
+        _move(folder, pipeline_root, target)
+    return len(forgotten)
+
+
+def set_broken_aside(pipeline_root: pathlib.Path, steps: Steps, target: pathlib.Path) -> list[str]:
+    """Moves the outputs of finished steps whose files are not as they were written.
+
+    The cache does not answer with an output that is not there, so the step runs again.
+
+    Args:
+      pipeline_root: With what runs wrote.
+      steps: All that the metadata knows.
+      target: As for `set_forgotten_aside`.
+
+    Returns:
+      What is wrong with each.
+    """
+    found = []
+    for output, component in _made(steps):
+        folder = pathlib.Path(output.uri)
+        fault = _fault(folder, _sizes_file(pipeline_root, component, output))
+        if fault:
+            _move(folder, pipeline_root, target)
+            found.append(f"{component}: {folder}: {fault}")
+    return found
+
+
+def note_sizes(pipeline_root: pathlib.Path, steps: Steps) -> None:
+    """Notes the sizes of the files that steps wrote, for `set_broken_aside`."""
+    for output, component in _made(steps):
+        write_json(
+            _sizes_file(pipeline_root, component, output),
+            {"uri": output.uri, "files": _sizes(pathlib.Path(output.uri))},
+        )
+
+
+def _made(steps: Steps) -> Iterable[tuple[Output, str]]:
+    """What steps wrote themselves, each with the step's name."""
+    for step in steps:
+        if step.state in DONE and step.state != "cached":
+            for outputs in step.outputs.values():
+                for output in outputs:
+                    yield output, step.component
+
+
+def _sizes_file(pipeline_root: pathlib.Path, component: str, output: Output) -> pathlib.Path:
+    return pipeline_root / component / _SIZES / f"{output.id}.json"
+
+
+def _sizes(folder: pathlib.Path) -> dict[str, int]:
+    return {
+        os.path.relpath(os.path.join(place, name), folder): os.path.getsize(
+            os.path.join(place, name)
+        )
+        for place, _, names in os.walk(folder)
+        for name in sorted(names)
+    }
+
+
+def _fault(folder: pathlib.Path, sizes_file: pathlib.Path) -> str | None:
+    if not folder.is_dir():
+        # Removed, perhaps to make room: the cache sees that itself.
+        return None
+    try:
+        noted = json.loads(sizes_file.read_text())
+    except (OSError, ValueError):
+        return None
+    if noted["uri"] != str(folder):
+        return None
+    here = _sizes(folder)
+    for name, size in noted["files"].items():
+        if name not in here:
+            return f"{name} is missing"
+        if here[name] != size:
+            return f"{name} has {here[name]} bytes, {size} were written"
+    others = sorted(here.keys() - noted["files"].keys())
+    return f"{others[0]} was not written by the step" if others else None
+
+
+def _move(folder: pathlib.Path, pipeline_root: pathlib.Path, target: pathlib.Path) -> None:
+    moved = target / folder.relative_to(pipeline_root)
+    moved.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(moved)
