@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import pathlib
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,11 +52,14 @@ def submit(
     spec = read(path)
     name = spec["pipelineInfo"]["name"]
     values = runtime_parameters(spec, parameters)
-    job = f"{name} {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M:%S}"
+    # Of a version, too: KFP may keep it as a Kubernetes resource, whose names are lower case.
+    job = f"{name}-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}"
+    token = os.environ.get("KFP_TOKEN")
     # The client prints links to standard output, which belongs to the caller.
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            client = kfp.Client(host=endpoint, existing_token=os.environ.get("KFP_TOKEN"))
+            _ask_health(endpoint, token)
+            client = kfp.Client(host=endpoint, existing_token=token)
             pipeline_id = client.get_pipeline_id(name)
             if pipeline_id is None:
                 pipeline_id = client.upload_pipeline(str(path), pipeline_name=name).pipeline_id
@@ -83,11 +88,61 @@ def submit(
                 "url": f"{endpoint.rstrip('/')}/#/runs/details/{run.run_id}",
             }
             if wait_seconds is not None:
-                run = client.wait_for_run_completion(run.run_id, wait_seconds, sleep_duration=1)
-        except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError, TimeoutError) as error:
-            reason = getattr(error, "body", None) or error or "no end in time"
-            raise RunError(f"--endpoint {endpoint}: {reason}") from error
+                run = _wait(client, run.run_id, wait_seconds)
+        except kfp_server_api.ApiException as error:
+            if error.status in (401, 403):
+                raise RunError(
+                    f"--endpoint {endpoint}: refused with status {error.status}. Set KFP_TOKEN to "
+                    "a bearer token that is valid, and may start runs there."
+                ) from error
+            raise RunError(f"--endpoint {endpoint}: {error.body or error}") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise RunError(f"--endpoint {endpoint}: {error}") from error
     result["state"] = run.state
-    if wait_seconds is not None and str(run.state).upper() != "SUCCEEDED":
+    if wait_seconds is not None and run.state not in _FINISHED:
+        raise RunError(
+            f"The run is {run.state} after {wait_seconds:g} seconds (--wait), and goes on: "
+            f"{result['url']}"
+        )
+    if wait_seconds is not None and run.state != "SUCCEEDED":
         raise RunError(f"The run ended as {run.state}: {result['url']}")
     return result
+
+
+_FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+"""Of V2beta1RuntimeState, the states that do not change any more."""
+_POLL_SECONDS = 1.0
+
+
+def _wait(client: Any, run_id: str, seconds: float) -> Any:
+    """The run as it ended, or as it is after so long; the SDK's own waiting knows no CANCELED."""
+    deadline = time.monotonic() + seconds
+    run = client.get_run(run_id)
+    while run.state not in _FINISHED and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        run = client.get_run(run_id)
+    return run
+
+
+def _ask_health(endpoint: str, token: str | None) -> None:
+    """Asks once whether KFP's API is there: the SDK asks five times, and says not what is wrong.
+
+    Raises:
+      RunError: something else answers, such as a login page.
+    """
+    import kfp_server_api
+
+    url = f"{endpoint.rstrip('/')}/apis/v2beta1/healthz"
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    client = kfp_server_api.ApiClient(kfp_server_api.Configuration(host=endpoint))
+    answer = client.rest_client.GET(url, headers=headers, _request_timeout=_HEALTH_SECONDS)
+    try:
+        json.loads(answer.data)
+    except ValueError as error:
+        raise RunError(
+            f"--endpoint {endpoint}: {url} answers with a page, not with KFP's API. If it is a "
+            "login page, set KFP_TOKEN to a bearer token, or forward the port of the API itself."
+        ) from error
+
+
+_HEALTH_SECONDS = 30
