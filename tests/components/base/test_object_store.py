@@ -1,4 +1,4 @@
-"""One battery over both kinds of store: a folder that stands in, and an S3 server."""
+"""One battery over all kinds of store: a folder that stands in, an S3 server and a Google one."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import uuid
 import pytest
 
 from components.base import object_store
+from components.base.errors import RunError
 from components.push import pusher as push
 from components.push import versions
+from tests import gcs
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "gs"])
 def bucket(request, tmp_path, monkeypatch):
     """URI of an empty bucket."""
     if request.param == "folder":
         monkeypatch.setenv(object_store.STAND_IN, str(tmp_path / "store"))
         yield "s3://models"
+        return
+    monkeypatch.delenv(object_store.STAND_IN, raising=False)
+    if request.param == "gs":
+        with gcs.serving("models") as host:
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", host)
+            yield "gs://models"
         return
     import boto3
     from moto.server import ThreadedMotoServer
@@ -25,7 +33,6 @@ def bucket(request, tmp_path, monkeypatch):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    monkeypatch.delenv(object_store.STAND_IN, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -103,3 +110,10 @@ def test_what_is_no_uri_is_refused(uri):
     assert not (object_store.is_remote(uri) and uri != "s3://")
     with pytest.raises(ValueError, match="object store"):
         object_store.split(uri)
+
+
+@pytest.mark.parametrize("bucket", ["s3", "gs"], indirect=True)
+def test_a_bucket_that_is_not_there_is_named(bucket):
+    scheme = bucket.partition("://")[0]
+    with pytest.raises(RunError, match=rf"^{scheme}://nosuch/data cannot be listed: .*credentials"):
+        object_store.files(f"{scheme}://nosuch/data")
