@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image without a Docker engine, and runs a dry run inside it: `make image-test`.
+# Builds the image without a Docker engine, and runs a dry run of every step inside it:
+# `make image-test`.
 #
 # Needs root, buildah and debootstrap (Debian packages). The base is made by debootstrap from
 # the machine's own package source; chroot isolation needs no privileges of the kernel.
@@ -53,13 +54,17 @@ data=$folder/data
 "$python" -c "from tests import clothing; clothing.write_csvs('$data', train=400, test=100)"
 container=$(buildah from denoise)
 trap 'buildah rm "$container" >/dev/null' EXIT
+# As KFP runs a step since 2.17: any user, no capabilities, none to be gained.
 run() {
-  buildah run --network host --user 10001 --volume "$data:/data:ro" "$container" -- "$@"
+  buildah run --network host --user 10001 --cap-drop ALL --volume "$data:/data:ro" "$container" \
+    -- setpriv --no-new-privs "$@"
 }
-run id
-run denoise compile --runner kubeflow --image denoise --pipeline-root s3://models/pipelines \
+run sh -c 'id; grep -E "^(CapEff|CapBnd|NoNewPrivs)" /proc/self/status
+  test "$(id -u)" = 10001 && ! grep -qE "^Cap(Eff|Bnd):.*[1-9a-f]" /proc/self/status'
+run denoise compile --runner kubeflow --image denoise --pipeline-root gs://models/pipelines \
   --data /data --output /workspace/pipeline.yaml \
-  --set model.name=strided_cae --set training.epochs=1 \
+  --set model.name=strided_cae --set training.epochs=1 --set training.warm_start=true \
   --set evaluation.min_gain=-100 --set evaluation.thresholds={} \
-  --set data.max_drift=1 \
+  --set data.max_drift=1 --set report.classifier_epochs=1 \
+  --set "tuner={enabled: true, trials: 1, epochs: 1, algorithm: random}" \
   --dry-run --dry-run-folder /workspace/dry-run
