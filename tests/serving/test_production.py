@@ -141,6 +141,7 @@ KINDS = {
     "ConfigMap": "V1ConfigMap",
     "Deployment": "V1Deployment",
     "HorizontalPodAutoscaler": "V2HorizontalPodAutoscaler",
+    "NetworkPolicy": "V1NetworkPolicy",
     "PersistentVolumeClaim": "V1PersistentVolumeClaim",
     "PodDisruptionBudget": "V1PodDisruptionBudget",
     "Service": "V1Service",
@@ -190,7 +191,8 @@ def test_kubernetes_manifests(path):
     elif path.stem == "inference-service":
         jsonschema.validate(manifest, INFERENCE_SERVICE_SCHEMA)
     else:
-        assert manifest["apiVersion"] in {"v1", "apps/v1", "autoscaling/v2", "policy/v1"}
+        versions = {"v1", "apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1"}
+        assert manifest["apiVersion"] in versions
         check(manifest, KINDS[manifest["kind"]], path.stem)
 
 
@@ -225,6 +227,17 @@ def test_the_deployment_hangs_together():
         == (deployment["metadata"]["name"])
     )
     assert pod["terminationGracePeriodSeconds"] > 30
+
+
+def test_the_network_policy_is_for_the_deployments_pods_and_ports():
+    pod = load(K8S / "deployment.yaml")["spec"]["template"]
+    policy = load(K8S / "network-policy.yaml")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    names = {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == names
+    assert all(rule["from"] for rule in policy["ingress"])
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["egress"] == []
 
 
 def test_the_config_map_holds_the_files():
