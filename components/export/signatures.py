@@ -56,8 +56,15 @@ def export_servable(
     height, width, channels = shape
     number_of_pixels = height * width * channels
 
+    def of_a_batch(network: Any, images: Any) -> Any:
+        # Convolutions of a batch of no image fail, or answer with another shape: it gets one
+        # black image, whose answer is left out.
+        number = tf.shape(images)[0]
+        filled = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        return network(tf.ensure_shape(filled, (None, *shape)), training=False)[:number]
+
     def denoise(images: Any) -> Any:
-        return tf.clip_by_value(model(images, training=False), 0.0, 1.0)
+        return tf.clip_by_value(of_a_batch(model, images), 0.0, 1.0)
 
     def sized(name: str, values: Any, each: tuple[int, ...]) -> Any:
         # TF Serving does not compare an input with its signature: without this, images of
@@ -130,7 +137,7 @@ def export_servable(
     if encoder is not None:
 
         def encode(image: Any) -> dict[str, Any]:
-            return {"code": tf.cast(encoder(checked(image), training=False), tf.float32)}
+            return {"code": tf.cast(of_a_batch(encoder, checked(image)), tf.float32)}
 
         archive.track(encoder)
         endpoints[encode] = image_spec

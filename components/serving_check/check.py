@@ -15,6 +15,8 @@ import sys
 import time
 from typing import Any
 
+from components.base.process import end_with_parent
+
 LATENCY_CALLS = 20
 
 
@@ -100,6 +102,7 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
 
 
 def main() -> None:
+    end_with_parent()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     model, reference, tolerance, examples = sys.argv[1:]
     print(json.dumps(check(model, reference, float(tolerance), int(examples))))

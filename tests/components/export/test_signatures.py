@@ -99,6 +99,18 @@ def test_the_batch_is_free_and_all_signatures_agree(exported, servable, count):
     assert np.abs(np.reshape(decoded, (count, -1)).astype(int) - rounded).max() <= 1
 
 
+def test_a_batch_of_no_image_is_answered_by_no_image(servable):
+    empty = np.zeros((0, 784), np.uint8)
+    for name, inputs in requests(empty, SHAPE).items():
+        [answer] = ask(servable, name, *inputs.values()).values()
+        assert len(answer) == 0, name
+    [image] = ask(servable, "serving_default", np.zeros((0, *SHAPE), np.float32)).values()
+    assert image.shape == (0, *SHAPE)
+    if "encode" in servable.signatures:
+        [code] = ask(servable, "encode", np.zeros((0, *SHAPE), np.float32)).values()
+        assert len(code) == 0
+
+
 def test_encode_gives_the_code(exported, servable):
     model, _ = exported
     encoder = models.encoder(model)

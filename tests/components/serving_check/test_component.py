@@ -1,7 +1,11 @@
 """The serving check: every signature, in a fresh process, against the trainer's outputs."""
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
@@ -91,3 +95,37 @@ def test_a_missing_signature_is_named(world, tmp_path):
     report = check.check(str(tmp_path), str(world / "run" / REFERENCE_FILE), 1e-5, 4)
     assert "predict_pixels" in report["failures"][0]
     assert any("serving_default: differs" in failure for failure in report["failures"])
+
+
+def test_the_check_ends_with_whoever_started_it(tmp_path):
+    """A run that is killed leaves no process behind that loads TensorFlow and a model."""
+    child = tmp_path / "child"
+    os.mkfifo(tmp_path / "model")  # whoever opens it waits
+    program = (
+        "import subprocess, sys, pathlib, threading\n"
+        "command = [sys.executable, '-m', 'components.serving_check.check', *sys.argv[2:]]\n"
+        "process = subprocess.Popen(command)\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(process.pid))\n"
+        "process.wait()\n"
+    )
+    reference = tmp_path / "model"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, child, tmp_path, reference, "1e-5", "8"]
+    )
+    deadline = time.monotonic() + 60
+    while not child.exists() or not child.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    number = int(child.read_text())
+    # Once it has told the system whose end is its own.
+    while "numpy" not in pathlib.Path(f"/proc/{number}/maps").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    while pathlib.Path(f"/proc/{number}").exists():
+        state = pathlib.Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":  # killed; nobody has asked after it yet
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
