@@ -34,6 +34,9 @@ from serving.protocol.codes import Code, StatusError, from_exception, invalid_ar
 from serving.protocol.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+_ROWS_AT_ONCE = 64
+"""Of a call that is computed in parts: more are not faster by the row on a CPU, and a call of
+one image waits for what one operation does with these."""
 
 
 class BatchingParameters(pydantic.BaseModel):
@@ -121,10 +124,15 @@ def _resolve(future: asyncio.Future, outcome: Any) -> None:
 
 
 class DirectRunner:
-    """Every call alone, at most `threads` at the same time."""
+    """Every call alone, at most `threads` at the same time.
+
+    A call of many rows of a model whose rows are independent is computed in parts, one such call
+    after the other: it takes the memory of a part, and calls of few rows get their turns.
+    """
 
     def __init__(self, threads: int, max_pending: int, metrics: Metrics) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, "serving-run")
+        self._large = concurrent.futures.ThreadPoolExecutor(1, "serving-run-large")
         self._slots = threads + max_pending
         self._metrics = metrics
         self._pending = 0
@@ -135,19 +143,26 @@ class DirectRunner:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[np.ndarray]] = loop.create_future()
         self._pending += 1
-        self._pool.submit(self._compute, invocation, future, loop)
+        parts = _parts(invocation)
+        pool = self._pool if len(parts) == 1 else self._large
+        pool.submit(self._compute, parts, future, loop)
         return future
 
     def _compute(
-        self, invocation: Invocation, future: asyncio.Future, loop: asyncio.AbstractEventLoop
+        self, parts: list[Invocation], future: asyncio.Future, loop: asyncio.AbstractEventLoop
     ) -> None:
         outcome: Any = []
-        if not future.cancelled():  # the client may have gone while the call waited
-            try:
-                outcome = _run(invocation, self._metrics)
-            except Exception as error:
-                outcome = from_exception(error)
-        loop.call_soon_threadsafe(self._finish, future, outcome)
+        try:
+            results = []
+            for part in parts:
+                if future.cancelled():  # the client may have gone meanwhile
+                    break
+                results.append(_run(part, self._metrics))
+            else:
+                outcome = results[0] if len(results) == 1 else _joined(results)
+        except Exception as error:
+            outcome = _without_traceback(error)
+        _call_soon(loop, self._finish, future, outcome)
 
     def _finish(self, future: asyncio.Future, outcome: Any) -> None:
         self._pending -= 1
@@ -155,6 +170,29 @@ class DirectRunner:
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
+        self._large.shutdown(wait=True)
+
+
+def _parts(invocation: Invocation) -> list[Invocation]:
+    """A call in parts of few rows; itself where that would change what it computes."""
+    rows = {array.shape[0] if array.ndim else 0 for array in invocation.inputs.values()}
+    if not invocation.servable.independent_rows or len(rows) != 1 or max(rows) <= _ROWS_AT_ONCE:
+        return [invocation]
+    return [
+        _slice(invocation, first, _ROWS_AT_ONCE) for first in range(0, max(rows), _ROWS_AT_ONCE)
+    ]
+
+
+def _joined(results: list[list[np.ndarray]]) -> list[np.ndarray]:
+    return [np.concatenate(arrays) for arrays in zip(*results, strict=True)]
+
+
+def _without_traceback(error: Exception) -> StatusError:
+    """A status for another thread. The frames of this one hold the call's arrays, and would
+    hold the error itself: only the cyclic collector would free them."""
+    status = from_exception(error).with_traceback(None)
+    status.__cause__ = status.__context__ = None
+    return status
 
 
 @dataclasses.dataclass(eq=False)
@@ -295,7 +333,7 @@ class BatchingRunner:
             return self._compute_together(tasks)
         except Exception as error:
             if len(tasks) == 1:
-                return [from_exception(error)]
+                return [_without_traceback(error)]
         return [outcome for task in tasks for outcome in self._compute([task])]
 
     def _compute_together(self, tasks: list[_Task]) -> list[list[np.ndarray]]:
@@ -370,5 +408,4 @@ def _slice(invocation: Invocation, first: int, size: int) -> Invocation:
 
 
 async def _join(parts: list[asyncio.Future[list[np.ndarray]]]) -> list[np.ndarray]:
-    results = await asyncio.gather(*parts)
-    return [np.concatenate(arrays) for arrays in zip(*results, strict=True)]
+    return _joined(await asyncio.gather(*parts))

@@ -15,15 +15,22 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     inference_pb2,
-    input_pb2,
     model_pb2,
-    predict_pb2,
     regression_pb2,
 )
 
+from serving.calls.limits import Limits
+from serving.calls.proto_requests import (
+    Examples,
+    ExamplesRequest,
+    MultiInferenceRequest,
+    PredictRequest,
+)
 from serving.models.servable import DEFAULT_SIGNATURE, Servable
-from serving.models.tensors import fill_tensor, to_array
+from serving.models.tensors import STRING_BYTES, SentTensor, encoded, to_array
+from serving.protocol import wire
 from serving.protocol.codes import Code, StatusError, invalid_argument
+from serving.protocol.dtypes import DataType, type_name
 
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
@@ -56,25 +63,101 @@ def _keys(names: Iterable[str]) -> str:
     return ",".join(sorted(names))
 
 
-def prepare_arrays(
+def prepare_predict(
     servable: Servable,
-    signature_name: str,
-    arrays: Mapping[str, np.ndarray],
-    output_filter: Sequence[str] = (),
+    request: PredictRequest,
+    limits: Limits,
     check_method_name: bool = False,
 ) -> Invocation:
     """Checks inputs and outputs against a signature, in the order and words of
-    PreProcessPrediction (tensorflow_serving/servables/tensorflow/predict_util.cc).
+    PreProcessPrediction (tensorflow_serving/servables/tensorflow/predict_util.cc). Values are
+    read when all names, types and sizes are right.
 
     Raises:
-      StatusError: FAILED_PRECONDITION for an unknown signature, else INVALID_ARGUMENT.
+      StatusError: FAILED_PRECONDITION for an unknown signature, RESOURCE_EXHAUSTED for inputs
+        of too many bytes, else INVALID_ARGUMENT.
     """
-    signature_name = signature_name or DEFAULT_SIGNATURE
-    signature = servable.signatures.get(signature_name)
+    name = (request.spec.signature_name if request.spec else "") or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
     if signature is None:
-        raise StatusError(
-            Code.FAILED_PRECONDITION, f'Serving signature key "{signature_name}" not found.'
+        raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    _check_predict_method(signature, check_method_name)
+    expected, defaults = signature.inputs, signature.defaults
+    given = len(request.inputs)
+    if given > len(expected) or (given < len(expected) and not defaults):
+        given_names, expected_names = set(request.inputs), set(expected)
+        raise invalid_argument(
+            f"input size does not match signature: {given}!={len(expected)} "
+            f"len({{{_keys(given_names)}}}) != len({{{_keys(expected_names)}}}). "
+            f"Sent extra: {{{_keys(given_names - expected_names)}}}. "
+            f"Missing but required: {{{_keys(expected_names - given_names)}}}."
         )
+    sent: dict[str, SentTensor] = {}
+    for alias, message in request.inputs.items():
+        if alias not in expected:
+            raise invalid_argument(
+                f"input tensor alias not found in signature: {alias}. "
+                f"Inputs expected to be in the set {{{_keys(expected)}}}."
+            )
+        try:
+            sent[alias] = SentTensor.read(message)
+        except ValueError as error:
+            raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
+    for position, (alias, tensor) in enumerate(sent.items()):
+        wanted = servable.input_type(expected[alias].name)
+        if tensor.dtype != wanted:
+            raise invalid_argument(
+                f"input {alias!r}: Expects arg[{position}] to be {type_name(wanted)} but "
+                f"{type_name(tensor.dtype)} is provided"
+            )
+    limits.check(
+        {alias: tensor.shape for alias, tensor in sent.items()},
+        sum(tensor.bytes for tensor in sent.values()),
+    )
+    aliases, outputs = _outputs(signature, request.output_filter)
+    inputs = {}
+    for alias, info in expected.items():
+        try:
+            if alias in sent:
+                inputs[info.name] = sent[alias].array()
+            elif alias in defaults:
+                inputs[info.name] = to_array(defaults[alias])
+            else:
+                raise invalid_argument(
+                    f"Signature input {alias} should be in either request_inputs or default_inputs."
+                )
+        except ValueError as error:
+            raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
+    return Invocation(servable, name, inputs, outputs, aliases)
+
+
+def prepare_arrays(
+    servable: Servable,
+    name: str,
+    arrays: Mapping[str, np.ndarray],
+    limits: Limits,
+    check_method_name: bool = False,
+) -> Invocation:
+    """As `prepare_predict`, of arrays by alias that were made for this signature.
+
+    Raises:
+      StatusError: the arrays are too large, or the signature is not for Predict.
+    """
+    signature = servable.signatures[name]
+    _check_predict_method(signature, check_method_name)
+    limits.check(
+        {alias: array.shape for alias, array in arrays.items()},
+        sum(
+            array.nbytes + (STRING_BYTES * array.size if array.dtype.hasobject else 0)
+            for array in arrays.values()
+        ),
+    )
+    aliases, outputs = _outputs(signature, ())
+    inputs = {signature.inputs[alias].name: array for alias, array in arrays.items()}
+    return Invocation(servable, name, inputs, outputs, aliases)
+
+
+def _check_predict_method(signature: Any, check_method_name: bool) -> None:
     methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
     if check_method_name and signature.method_name not in methods:
         raise StatusError(
@@ -82,55 +165,22 @@ def prepare_arrays(
             f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "
             f"Was: {signature.method_name}",
         )
-    expected = signature.inputs
-    if len(arrays) != len(expected):
-        raise invalid_argument(
-            f"input size does not match signature: {len(arrays)}!={len(expected)} "
-            f"len({{{_keys(arrays)}}}) != len({{{_keys(expected)}}}). "
-            f"Sent extra: {{{_keys(set(arrays) - set(expected))}}}. "
-            f"Missing but required: {{{_keys(set(expected) - set(arrays))}}}."
-        )
-    inputs = {}
-    for alias, array in arrays.items():
-        if alias not in expected:
-            raise invalid_argument(
-                f"input tensor alias not found in signature: {alias}. "
-                f"Inputs expected to be in the set {{{_keys(expected)}}}."
-            )
-        tensor = expected[alias].name
-        servable.check_input(alias, tensor, array)
-        inputs[tensor] = array
+
+
+def _outputs(
+    signature: Any, output_filter: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Aliases and tensor names of the outputs that are asked for, or of all."""
     aliases = tuple(output_filter) or tuple(sorted(signature.outputs))
-    for alias in aliases:
+    for position, alias in enumerate(aliases):
         if alias not in signature.outputs:
             raise invalid_argument(
                 f"output tensor alias not found in signature: {alias} "
                 f"Outputs expected to be in the set {{{_keys(signature.outputs)}}}."
             )
-    for position, alias in enumerate(aliases):
         if alias in aliases[:position]:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
-    outputs = tuple(signature.outputs[alias].name for alias in aliases)
-    return Invocation(servable, signature_name, inputs, outputs, aliases)
-
-
-def prepare_predict(
-    servable: Servable, request: predict_pb2.PredictRequest, check_method_name: bool = False
-) -> Invocation:
-    """Checks a PredictRequest; see `prepare_arrays`."""
-    arrays = {}
-    for alias, tensor in request.inputs.items():
-        try:
-            arrays[alias] = to_array(tensor)
-        except ValueError as error:
-            raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
-    return prepare_arrays(
-        servable,
-        request.model_spec.signature_name,
-        arrays,
-        request.output_filter,
-        check_method_name,
-    )
+    return aliases, tuple(signature.outputs[alias].name for alias in aliases)
 
 
 def fill_model_spec(spec: model_pb2.ModelSpec, servable: Servable, signature_name: str) -> None:
@@ -142,34 +192,19 @@ def fill_model_spec(spec: model_pb2.ModelSpec, servable: Servable, signature_nam
 
 def finish_predict(
     invocation: Invocation, outputs: Sequence[np.ndarray], as_content: bool = False
-) -> predict_pb2.PredictResponse:
-    """The response with the outputs by their names in the signature."""
-    response = predict_pb2.PredictResponse()
-    fill_model_spec(response.model_spec, invocation.servable, invocation.signature_name)
-    for alias, array in zip(invocation.aliases, outputs, strict=True):
-        fill_tensor(response.outputs[alias], np.asarray(array), as_content)
-    return response
-
-
-def serialized_examples(examples: input_pb2.Input) -> np.ndarray:
-    """The tf.Examples of a request as bytes, (N,), each behind the shared context if any.
-
-    Serialised messages merge when they are joined
-    (InputToSerializedExampleTensor in tensorflow_serving/servables/tensorflow/util.cc).
-
-    Raises:
-      StatusError: INVALID_ARGUMENT when there is none.
-    """
-    kind = examples.WhichOneof("kind")
-    context = b""
-    if kind == "example_list_with_context":
-        context = examples.example_list_with_context.context.SerializeToString()
-    items = getattr(examples, kind).examples if kind else ()
-    if not items:
-        raise invalid_argument("Input is empty.")
-    array = np.empty(len(items), dtype=object)
-    array[:] = [context + item.SerializeToString() for item in items]
-    return array
+) -> bytes:
+    """The serialised PredictResponse with the outputs by their names in the signature."""
+    spec = model_pb2.ModelSpec()
+    fill_model_spec(spec, invocation.servable, invocation.signature_name)
+    parts = [
+        wire.field(
+            1,
+            wire.field(1, alias.encode()),
+            wire.field(2, encoded(np.asarray(array), as_content)),
+        )
+        for alias, array in zip(invocation.aliases, outputs, strict=True)
+    ]
+    return b"".join([*parts, wire.field(2, spec.SerializeToString())])
 
 
 def _example_signature(
@@ -214,6 +249,13 @@ def _example_signature(
     return signature_name, signature
 
 
+def example_signatures(servable: Servable) -> frozenset[str]:
+    """Names of the signatures that take tf.Examples."""
+    return frozenset(
+        name for name, signature in servable.signatures.items() if _EXAMPLES in signature.inputs
+    )
+
+
 def _output_tensors(signature: Any, method: str) -> tuple[str, ...]:
     aliases = (_CLASSES, _SCORES) if method == CLASSIFY_METHOD else (_VALUES,)
     return tuple(signature.outputs[a].name for a in aliases if a in signature.outputs)
@@ -221,28 +263,40 @@ def _output_tensors(signature: Any, method: str) -> tuple[str, ...]:
 
 def prepare_examples(
     servable: Servable,
-    request: classification_pb2.ClassificationRequest | regression_pb2.RegressionRequest,
+    request: ExamplesRequest,
     method: str,
+    limits: Limits,
     check_method_name: bool = False,
 ) -> Invocation:
-    """Checks a ClassificationRequest or RegressionRequest.
+    """Checks a ClassificationRequest or RegressionRequest, then reads its tf.Examples.
 
     Raises:
       StatusError: INVALID_ARGUMENT or FAILED_PRECONDITION, as TF Serving.
     """
-    name, signature = _example_signature(
-        servable, request.model_spec.signature_name, method, check_method_name
-    )
-    examples = serialized_examples(request.input)
+    name = request.spec.signature_name if request.spec else ""
+    name, signature = _example_signature(servable, name, method, check_method_name)
     tensor = signature.inputs[_EXAMPLES].name
-    servable.check_input(_EXAMPLES, tensor, examples)
+    examples = _examples(servable, request.input, [tensor], limits)
     return Invocation(
-        servable,
-        name,
-        {tensor: examples},
-        _output_tensors(signature, method),
-        examples=len(examples),
+        servable, name, examples, _output_tensors(signature, method), examples=_rows(examples)
     )
+
+
+def _examples(
+    servable: Servable, examples: Examples, tensors: Sequence[str], limits: Limits
+) -> dict[str, np.ndarray]:
+    """The same serialised tf.Examples for each of some input tensors."""
+    for tensor in tensors:
+        wanted = servable.input_type(tensor)
+        if wanted != DataType.STRING:
+            raise invalid_argument(
+                f"Expects arg[0] to be {type_name(wanted)} but string is provided"
+            )
+    return dict.fromkeys(tensors, examples.serialized(limits.rows))
+
+
+def _rows(inputs: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(inputs.values())))
 
 
 def _describe(array: np.ndarray) -> str:
@@ -342,10 +396,14 @@ def finish_examples(
 
 
 def prepare_multi(
-    servable: Servable, request: inference_pb2.MultiInferenceRequest, check_method_name: bool
+    servable: Servable,
+    request: MultiInferenceRequest,
+    limits: Limits,
+    check_method_name: bool = False,
 ) -> Invocation:
     """Checks the tasks of a MultiInferenceRequest, which are computed in one run
-    (tensorflow_serving/servables/tensorflow/multi_inference.cc).
+    (tensorflow_serving/servables/tensorflow/multi_inference.cc). Signatures of a TF2
+    SavedModel have each an input tensor of its own: each gets the same tf.Examples.
 
     Raises:
       StatusError: INVALID_ARGUMENT, UNIMPLEMENTED for another method than classify or regress.
@@ -354,13 +412,13 @@ def prepare_multi(
     outputs: set[str] = set()
     seen: set[str] = set()
     for task in request.tasks:
-        if not task.model_spec.name:
+        if not task.spec.name:
             raise invalid_argument("Found ModelSpec with an empty model name.")
-        if task.model_spec.name != servable.name:
+        if task.spec.name != servable.name:
             raise invalid_argument(
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name."
             )
-        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        name = task.spec.signature_name or DEFAULT_SIGNATURE
         if name in seen:
             raise invalid_argument(f"Duplicate evaluation of signature: {name}")
         seen.add(name)
@@ -373,28 +431,20 @@ def prepare_multi(
         _, signature = _example_signature(servable, name, task.method_name, check_method_name)
         inputs.add(signature.inputs[_EXAMPLES].name)
         outputs.update(_output_tensors(signature, task.method_name))
-    if len(inputs) > 1:
-        raise invalid_argument("Input tensor must be the same for all Signatures.")
-    examples = serialized_examples(request.input)
-    return Invocation(
-        servable,
-        "",
-        {inputs.pop(): examples},
-        tuple(sorted(outputs)),
-        examples=len(examples),
-    )
+    examples = _examples(servable, request.input, sorted(inputs), limits)
+    return Invocation(servable, "", examples, tuple(sorted(outputs)), examples=_rows(examples))
 
 
 def finish_multi(
     invocation: Invocation,
     outputs: Sequence[np.ndarray],
-    request: inference_pb2.MultiInferenceRequest,
+    request: MultiInferenceRequest,
 ) -> inference_pb2.MultiInferenceResponse:
     """A result for each task, in order."""
     arrays = dict(zip(invocation.outputs, outputs, strict=True))
     response = inference_pb2.MultiInferenceResponse()
     for task in request.tasks:
-        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        name = task.spec.signature_name or DEFAULT_SIGNATURE
         signature = invocation.servable.signatures[name]
         result = response.results.add()
         fill_model_spec(result.model_spec, invocation.servable, name)

@@ -13,6 +13,12 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from components.export.signatures import WARMUP_FILE
 from serving.calls import inference
+from serving.calls.limits import NO_LIMITS
+from serving.calls.proto_requests import (
+    ExamplesRequest,
+    MultiInferenceRequest,
+    PredictRequest,
+)
 from serving.models.servable import Servable
 from serving.models.tensors import to_array
 from serving.protocol.codes import Code, StatusError
@@ -63,20 +69,21 @@ def warm_up(servable: Servable, iterations: int = 1) -> int:
 def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-        invocation = inference.prepare_predict(servable, log.predict_log.request)
-    elif kind == "classify_log":
+        message = log.predict_log.request.SerializeToString()
+        invocation = inference.prepare_predict(servable, PredictRequest.read(message), NO_LIMITS)
+    elif kind in ("classify_log", "regress_log"):
+        message = getattr(log, kind).request.SerializeToString()
+        method = inference.CLASSIFY_METHOD if kind == "classify_log" else inference.REGRESS_METHOD
         invocation = inference.prepare_examples(
-            servable, log.classify_log.request, inference.CLASSIFY_METHOD
-        )
-    elif kind == "regress_log":
-        invocation = inference.prepare_examples(
-            servable, log.regress_log.request, inference.REGRESS_METHOD
+            servable, ExamplesRequest.read(message), method, NO_LIMITS
         )
     elif kind == "multi_inference_log":
         request = log.multi_inference_log.request
         for task in request.tasks:
             task.model_spec.name = servable.name
-        invocation = inference.prepare_multi(servable, request, check_method_name=False)
+        invocation = inference.prepare_multi(
+            servable, MultiInferenceRequest.read(request.SerializeToString()), NO_LIMITS
+        )
     else:
         raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
     servable.run(invocation.inputs, invocation.outputs)

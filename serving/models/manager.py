@@ -21,21 +21,21 @@ import logging
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from components.push import versions as pushed
-from serving.models.servable import Servable, missing_file
+from serving.models.folder import Folder, Snapshot, aspired
+from serving.models.servable import Servable
 from serving.protocol.codes import Code, StatusError, from_exception, invalid_argument
 from serving.protocol.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
-_Snapshot = tuple[tuple[str, int, int], ...]
 _REMEMBERED_ENDS = 16
 """Versions that have ended which status still tells of, for each model."""
 
@@ -50,22 +50,13 @@ class State(enum.IntEnum):
     END = 50
 
 
-@dataclasses.dataclass(frozen=True)
-class _Folder:
-    """A version's folder as it was at the last look."""
-
-    snapshot: _Snapshot
-    lacking: str | None
-    steady: bool
-
-
 @dataclasses.dataclass
 class _Version:
     path: pathlib.Path
     state: State = State.START
     error: StatusError | None = None
     servable: Servable | None = None
-    failed_snapshot: _Snapshot | None = None
+    failed_snapshot: Snapshot | None = None
     attempts: int = 0
     next_attempt: float = 0.0
 
@@ -74,7 +65,7 @@ class _Version:
 class _Model:
     config: Any
     versions: dict[int, _Version] = dataclasses.field(default_factory=dict)
-    seen: dict[pathlib.Path, _Folder] = dataclasses.field(default_factory=dict)
+    seen: dict[pathlib.Path, Folder] = dataclasses.field(default_factory=dict)
     warned: str = ""
 
 
@@ -88,7 +79,7 @@ def single_model_config(name: str, base_path: pathlib.Path) -> Any:
     return config
 
 
-def _validate(config: Any, old: Mapping[str, Any]) -> None:
+def _validate(config: Any) -> None:
     """ValidateModelConfigList and CreateStoragePathRoutes in server_core.cc."""
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid_argument("ModelServer does not yet support custom model config.")
@@ -113,44 +104,11 @@ def _validate(config: Any, old: Mapping[str, Any]) -> None:
                 "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
                 "ModelServerConfig::model_platform."
             )
+        if model.HasField("logging_config"):
+            # ServerRequestLogger::Update: neither server has anywhere to log requests to.
+            raise invalid_argument("No request-logger-creator provided.")
         if platform != PLATFORM:
             raise invalid_argument(f"Model {model.name} requests unsupported platform {platform}")
-
-
-def _aspired(config: Any, versions: Iterable[int]) -> list[int]:
-    """The versions a model's policy asks for.
-
-    Args:
-      config: The ModelConfig.
-      versions: Those there are, the newest first; no more is read of it than is needed.
-    """
-    policy = config.model_version_policy
-    choice = policy.WhichOneof("policy_choice") or "latest"
-    if choice == "all":
-        return list(versions)
-    if choice == "specific":
-        wanted = set(policy.specific.versions)
-        return [version for version in versions if version in wanted]
-    return list(itertools.islice(versions, max(policy.latest.num_versions, 1)))
-
-
-def _snapshot(path: pathlib.Path) -> _Snapshot:
-    """Name, size and time of a folder and all in it.
-
-    Folders count: a copy that keeps its files' times still touches the folder they go into.
-    """
-    files = []
-    for file in (path, *sorted(path.rglob("*"))):
-        with contextlib.suppress(FileNotFoundError):
-            status = file.stat()
-            files.append((str(file.relative_to(path)), status.st_size, status.st_mtime_ns))
-    return tuple(files)
-
-
-def _age(snapshot: _Snapshot) -> float:
-    """Seconds since a file of the snapshot last changed."""
-    newest = max((modified for _, _, modified in snapshot), default=0)
-    return time.time() - newest / 1e9
 
 
 class ModelManager:
@@ -298,8 +256,8 @@ class ModelManager:
             if config.WhichOneof("config") is None:
                 return  # "Taking no action for empty config" in server_core.cc
             with self._lock:
-                old = {name: model.config for name, model in self._models.items()}
-                _validate(config, old)
+                old = set(self._models)
+                _validate(config)
                 labels = self._new_labels(config)
                 self._labels = labels
                 new = {model.name: model for model in config.model_config_list.config}
@@ -417,8 +375,8 @@ class ModelManager:
                 else:
                     waiting |= not folder.steady
 
-        aspired = _aspired(model.config, complete())
-        if aspired:
+        wanted = aspired(model.config, complete())
+        if wanted:
             model.warned = ""
         else:
             self._warn(
@@ -426,7 +384,7 @@ class ModelManager:
                 f"No versions of servable {name} found under base path {base_path}. Did you "
                 "forget to name your leaf directory as a number (eg. '/1/')?",
             )
-        for number in aspired:
+        for number in wanted:
             waiting |= self._look_at_version(name, model, number, folders[number])
         paths = set(folders.values())
         model.seen = {path: seen for path, seen in model.seen.items() if path in paths}
@@ -434,14 +392,14 @@ class ModelManager:
             surplus = [
                 number
                 for number, version in model.versions.items()
-                if number not in aspired and version.state == State.AVAILABLE
+                if number not in wanted and version.state == State.AVAILABLE
             ]
             served = any(
                 version.state == State.AVAILABLE
                 for number, version in model.versions.items()
-                if number in aspired
+                if number in wanted
             )
-        if served or not aspired:
+        if served or not wanted:
             self._unload(name, model, surplus)
         return waiting
 
@@ -450,19 +408,14 @@ class ModelManager:
             model.warned = message
             _log.warning("%s", message)
 
-    def _look_at_folder(self, model: _Model, number: int, path: pathlib.Path) -> _Folder:
+    def _look_at_folder(self, model: _Model, number: int, path: pathlib.Path) -> Folder:
         version = model.versions.get(number)
         last = model.seen.get(path)
         if last and version and version.state == State.AVAILABLE:
             return last  # in memory: what its files do now does not matter
-        snapshot = _snapshot(path)
-        unchanged = last is not None and last.snapshot == snapshot
-        # Files whose times are well in the past are as still as those seen twice.
-        steady = unchanged or _age(snapshot) > 2 * max(self._poll_wait, 1.0)
-        lacking = last.lacking if last and unchanged else missing_file(path)
-        if lacking and not unchanged:
-            _log.info("waiting for %s of %s", lacking, path)
-        folder = model.seen[path] = _Folder(snapshot, lacking, steady)
+        folder = model.seen[path] = Folder.look(path, last, still_after=2 * max(self._poll_wait, 1))
+        if folder.lacking and (last is None or last.snapshot != folder.snapshot):
+            _log.info("waiting for %s of %s", folder.lacking, path)
         return folder
 
     def _look_at_version(self, name: str, model: _Model, number: int, path: pathlib.Path) -> bool:
@@ -482,7 +435,7 @@ class ModelManager:
         return False
 
     def _load_version(
-        self, name: str, model: _Model, number: int, path: pathlib.Path, snapshot: _Snapshot
+        self, name: str, model: _Model, number: int, path: pathlib.Path, snapshot: Snapshot
     ) -> None:
         with self._lock:
             version = model.versions.setdefault(number, _Version(path))

@@ -20,41 +20,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework import types_pb2
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
-from serving.models.tensors import numpy_dtype
+from components.export.signatures import SIGNATURES
 from serving.protocol.codes import Code, StatusError, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
 _INIT_OPERATION = "__saved_model_init_op"
-
-
-def missing_file(path: pathlib.Path) -> str | None:
-    """What a SavedModel folder still lacks, or None when all of it is there.
-
-    Folders are copied file by file. A SavedModel whose variables have not arrived can be
-    loaded all the same, and fails only when it is asked something.
-    """
-    graph = path / "saved_model.pb"
-    if not graph.is_file():
-        return graph.name
-    saved_model = saved_model_pb2.SavedModel()
-    try:
-        saved_model.ParseFromString(graph.read_bytes())
-    except Exception:  # protobuf's DecodeError differs between its implementations
-        return f"{graph.name} (it is cut short)"
-    if not saved_model.meta_graphs:
-        return f"{graph.name} (it is empty)"
-    if not any(meta.saver_def.restore_op_name for meta in saved_model.meta_graphs):
-        return None
-    variables = path / "variables"
-    index = variables / "variables.index"
-    if not index.is_file():
-        return "variables/variables.index"
-    shards = list(variables.glob("variables.data-*-of-*"))
-    expected = int(shards[0].name.rpartition("-")[2]) if shards else 1
-    return None if len(shards) == expected else "variables/variables.data"
 
 
 def _return_memory() -> None:
@@ -108,17 +80,14 @@ class Servable:
             for name, signature in sorted(self._meta_graph.signature_def.items())
             if name != _INIT_OPERATION
         }
-        self._dtypes: dict[str, np.dtype] = {}
-        self._shapes: dict[str, tuple[int, ...] | None] = {}
-        for signature in self.signatures.values():
-            for info in signature.inputs.values():
-                if info.dtype in (types_pb2.DT_RESOURCE, types_pb2.DT_VARIANT):
-                    continue  # nothing a client could send
-                self._dtypes[info.name] = numpy_dtype(info.dtype)
-                shape = info.tensor_shape
-                self._shapes[info.name] = (
-                    None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
-                )
+        self._types = {
+            info.name: info.dtype
+            for signature in self.signatures.values()
+            for info in signature.inputs.values()
+        }
+        # The rows of a denoiser's calls are independent, so a call of many can be computed in
+        # parts; of another model's nothing is known.
+        self.independent_rows = set(SIGNATURES) <= set(self.signatures)
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
         self._lock = threading.Lock()
         self._in_use = 0
@@ -136,32 +105,9 @@ class Servable:
             if not self._in_use:
                 self._idle.notify_all()
 
-    def check_input(self, alias: str, tensor: str, array: np.ndarray) -> None:
-        """Refuses an array its signature does not take.
-
-        Stock TF Serving lets a wrong shape through to the first operation that minds.
-
-        Raises:
-          StatusError: INVALID_ARGUMENT, with what was expected and what was sent.
-        """
-        dtype = self._dtypes.get(tensor)
-        if dtype is None:
-            raise invalid_argument(f"input {alias!r}: no value of its type can be sent")
-        if array.dtype != dtype:
-            raise invalid_argument(
-                f"input {alias!r}: expected {tf.as_dtype(dtype).name} but "
-                f"{tf.as_dtype(array.dtype).name} is provided"
-            )
-        shape = self._shapes[tensor]
-        if shape is None:
-            return
-        if len(shape) != array.ndim or any(
-            size not in (-1, given) for size, given in zip(shape, array.shape, strict=True)
-        ):
-            wanted = ", ".join("?" if size == -1 else str(size) for size in shape)
-            raise invalid_argument(
-                f"input {alias!r}: expected shape [{wanted}] but got {list(array.shape)}"
-            )
+    def input_type(self, tensor: str) -> int:
+        """The tensorflow.DataType of a signature's input tensor."""
+        return self._types[tensor]
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> list[np.ndarray]:
         """Computes tensors by name.
@@ -175,13 +121,20 @@ class Servable:
 
         Raises:
           tf.errors.OpError: what the graph raised.
+          StatusError: INVALID_ARGUMENT, what the graph raised where it is no text.
         """
         key = (tuple(inputs), outputs)
         call = self._callables.get(key)
         if call is None:
             with self._lock:
                 call = self._callables.setdefault(key, self._make_callable(*key))
-        return call(*inputs.values())
+        try:
+            return call(*inputs.values())
+        except UnicodeDecodeError as error:
+            # TensorFlow's message quotes bytes of the request, and Python cannot make an
+            # exception of it.
+            message = error.object.decode("utf-8", "replace")
+            raise invalid_argument(message) from None
 
     def _make_callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:
         options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)

@@ -49,15 +49,20 @@ HTTP_STATUS: dict[Code, int] = {
 }
 """ToHTTPStatusCode in tensorflow_serving/model_servers/http_server.cc."""
 
-_MAX_MESSAGE = 2048
+_MAX_MESSAGE = 6144
+"""Bytes of a message in a gRPC trailer, in which each byte that is not ASCII takes three: a
+trailer of more than 8 KiB drops the call."""
 
 
 class StatusError(Exception):
     """A request failed with a status code; the front end turns it into an answer."""
 
     def __init__(self, code: Code, message: str) -> None:
-        # gRPC sends the message in a trailer, and a trailer over 8 KiB drops the call.
-        super().__init__(message[:_MAX_MESSAGE])
+        # A lone surrogate, which JSON can spell, is no text that can be sent.
+        message = message[:_MAX_MESSAGE].encode("utf-8", "replace").decode()
+        if not message.isascii():
+            message = message[: _MAX_MESSAGE // 12]
+        super().__init__(message)
         self.code = code
 
     @property

@@ -6,12 +6,13 @@ The front ends turn their wire format into TF Serving's messages or arrays and c
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from tensorflow.core.protobuf import config_pb2
@@ -22,7 +23,6 @@ from tensorflow_serving.apis import (
     inference_pb2,
     model_management_pb2,
     model_pb2,
-    predict_pb2,
     regression_pb2,
 )
 from tensorflow_serving.config import model_server_config_pb2
@@ -30,14 +30,25 @@ from tensorflow_serving.config import model_server_config_pb2
 from components.base.errors import UsageError
 from serving.calls import inference, warmup
 from serving.calls.batching import BatchingParameters, BatchingRunner, DirectRunner, Runner
+from serving.calls.limits import Limits
+from serving.calls.proto_requests import (
+    ExamplesRequest,
+    MultiInferenceRequest,
+    PredictRequest,
+)
 from serving.models.manager import ModelManager, single_model_config
-from serving.models.servable import DEFAULT_SIGNATURE, Servable
+from serving.models.servable import Servable
 from serving.protocol import messages
 from serving.protocol.codes import Code, StatusError, from_exception, invalid_argument
 from serving.protocol.metrics import Metrics
 from serving.server.options import ServerOptions, read_text_proto
 
 _RELOAD_SECONDS = 300.0
+_SMALL = 32 * 1024
+"""Bytes that are read or written on the event loop: a few images."""
+_RESULT_BYTES = 512
+"""An example's classes or value take as long to write as so many bytes."""
+_T = TypeVar("_T")
 
 
 class Core:
@@ -63,6 +74,10 @@ class Core:
             ),
         )
         self._session_config = _session_config(options)
+        self.limits = Limits(options.max_request_rows, options.max_message_bytes)
+        self._held = 0
+        # One: what is large is read one after the other, beside the event loop.
+        self._aside_pool = concurrent.futures.ThreadPoolExecutor(1, "serving-read")
         threads = options.grpc_max_threads or 4 * (os.cpu_count() or 1)
         self._alone = DirectRunner(threads, options.max_pending_requests, self.metrics)
         self._runner: Runner = self._alone
@@ -115,40 +130,54 @@ class Core:
         """Finishes what was accepted and unloads everything. Blocks."""
         self._runner.close()
         self._alone.close()
+        self._aside_pool.shutdown()
         self.manager.stop()
 
     # Inference.
 
-    async def predict(
-        self, request: predict_pb2.PredictRequest, entrypoint: str
-    ) -> predict_pb2.PredictResponse:
-        """PredictionService.Predict.
+    async def predict(self, message: bytes, entrypoint: str) -> bytes:
+        """PredictionService.Predict, of a serialised PredictRequest.
+
+        Returns:
+          The serialised PredictResponse.
 
         Raises:
           StatusError: as TF Serving answers.
         """
-        _require_spec(request)
-        with self._counted(request.model_spec.name, "Predict", entrypoint):
-            with self.manager.use(request.model_spec) as servable:
-                invocation = inference.prepare_predict(
-                    servable, request, self.options.enable_signature_method_name_check
+        options = self.options
+        with self.holding(len(message)):
+            request = await self._aside(len(message), PredictRequest.read, message)
+            spec = _required(request.spec)
+            with self._counted(spec.name, "Predict", entrypoint):
+                with self.manager.use(spec) as servable:
+                    invocation = await self._aside(
+                        len(message),
+                        inference.prepare_predict,
+                        servable,
+                        request,
+                        self.limits,
+                        options.enable_signature_method_name_check,
+                    )
+                    outputs = await self._runner.submit(invocation)
+                return await self._aside(
+                    sum(np.asarray(output).nbytes for output in outputs),
+                    inference.finish_predict,
+                    invocation,
+                    outputs,
+                    options.enable_serialization_as_tensor_content,
                 )
-                outputs = await self._runner.submit(invocation)
-            return inference.finish_predict(
-                invocation, outputs, self.options.enable_serialization_as_tensor_content
-            )
 
     async def predict_arrays(
         self,
         spec: model_pb2.ModelSpec,
-        make_arrays: Callable[[Any], Mapping[str, np.ndarray]],
+        read: Callable[[Servable], Awaitable[tuple[str, Mapping[str, np.ndarray]]]],
         entrypoint: str,
     ) -> dict[str, np.ndarray]:
         """Predict for a front end that has arrays rather than a PredictRequest.
 
         Args:
-          spec: Which model, version and signature.
-          make_arrays: From the signature's inputs (TensorInfo by name) to arrays by name.
+          spec: Which model and version.
+          read: From the servable to the name of one of its signatures and arrays by input name.
           entrypoint: For the metrics.
 
         Returns:
@@ -157,62 +186,126 @@ class Core:
         Raises:
           StatusError: as TF Serving answers.
         """
-        with self._counted(spec.name, "Predict", entrypoint):
-            with self.manager.use(spec) as servable:
-                name = spec.signature_name or DEFAULT_SIGNATURE
-                signature = servable.signatures.get(name)
-                if signature is None:
-                    raise invalid_argument(
-                        f'Serving signature name: "{name}" not found in signature def'
-                    )
-                arrays = make_arrays(signature.inputs)
-                invocation = inference.prepare_arrays(
-                    servable,
-                    name,
-                    arrays,
-                    check_method_name=self.options.enable_signature_method_name_check,
-                )
-                outputs = await self._runner.submit(invocation)
+        with self._counted(spec.name, "Predict", entrypoint), self.manager.use(spec) as servable:
+            name, arrays = await read(servable)
+            invocation = inference.prepare_arrays(
+                servable,
+                name,
+                arrays,
+                self.limits,
+                self.options.enable_signature_method_name_check,
+            )
+            outputs = await self._runner.submit(invocation)
             return dict(zip(invocation.aliases, outputs, strict=True))
 
     async def classify(
-        self, request: classification_pb2.ClassificationRequest, entrypoint: str
+        self, message: bytes, entrypoint: str
     ) -> classification_pb2.ClassificationResponse:
-        """PredictionService.Classify; errors as `predict`."""
-        return await self._examples(request, inference.CLASSIFY_METHOD, "Classify", entrypoint)
+        """PredictionService.Classify; as `predict`."""
+        return await self._examples(message, inference.CLASSIFY_METHOD, "Classify", entrypoint)
 
-    async def regress(
-        self, request: regression_pb2.RegressionRequest, entrypoint: str
-    ) -> regression_pb2.RegressionResponse:
-        """PredictionService.Regress; errors as `predict`."""
-        return await self._examples(request, inference.REGRESS_METHOD, "Regress", entrypoint)
+    async def regress(self, message: bytes, entrypoint: str) -> regression_pb2.RegressionResponse:
+        """PredictionService.Regress; as `predict`."""
+        return await self._examples(message, inference.REGRESS_METHOD, "Regress", entrypoint)
 
-    async def _examples(self, request: Any, method: str, api: str, entrypoint: str) -> Any:
-        _require_spec(request)
-        with self._counted(request.model_spec.name, api, entrypoint):
-            with self.manager.use(request.model_spec) as servable:
-                invocation = inference.prepare_examples(
-                    servable, request, method, self.options.enable_signature_method_name_check
-                )
-                self.metrics.examples(servable.name, invocation.examples)
-                outputs = await self._runner.submit(invocation)
-            return inference.finish_examples(invocation, outputs, method)
+    async def _examples(self, message: bytes, method: str, api: str, entrypoint: str) -> Any:
+        with self.holding(len(message)):
+            request = await self._aside(len(message), ExamplesRequest.read, message)
+
+            async def read(_: Servable) -> ExamplesRequest:
+                return request
+
+            return await self.examples(_required(request.spec), read, method, api, entrypoint)
+
+    async def examples(
+        self,
+        spec: model_pb2.ModelSpec,
+        read: Callable[[Servable], Awaitable[ExamplesRequest]],
+        method: str,
+        api: str,
+        entrypoint: str,
+    ) -> Any:
+        """Classify or Regress; `read` makes the request once the model is found to be there.
+
+        Raises:
+          StatusError: as TF Serving answers.
+        """
+        with self._counted(spec.name, api, entrypoint), self.manager.use(spec) as servable:
+            request = await read(servable)
+            invocation = await self._aside(
+                request.input.bytes,
+                inference.prepare_examples,
+                servable,
+                request,
+                method,
+                self.limits,
+                self.options.enable_signature_method_name_check,
+            )
+            self.metrics.examples(servable.name, invocation.examples)
+            outputs = await self._runner.submit(invocation)
+            size = _RESULT_BYTES * invocation.examples
+            return await self._aside(size, inference.finish_examples, invocation, outputs, method)
 
     async def multi_inference(
-        self, request: inference_pb2.MultiInferenceRequest, entrypoint: str
+        self, message: bytes, entrypoint: str
     ) -> inference_pb2.MultiInferenceResponse:
-        """PredictionService.MultiInference; errors as `predict`."""
-        if not request.tasks:
-            raise invalid_argument("Inference request contains no tasks.")
-        spec = request.tasks[0].model_spec
-        with self._counted(spec.name, "MultiInference", entrypoint):
-            with self.manager.use(spec) as servable:
-                invocation = inference.prepare_multi(
-                    servable, request, self.options.enable_signature_method_name_check
+        """PredictionService.MultiInference; as `predict`."""
+        with self.holding(len(message)):
+            request = await self._aside(len(message), MultiInferenceRequest.read, message)
+            if not request.tasks:
+                raise invalid_argument("Inference request contains no tasks.")
+            spec = request.tasks[0].spec
+            with (
+                self._counted(spec.name, "MultiInference", entrypoint),
+                self.manager.use(spec) as servable,
+            ):
+                invocation = await self._aside(
+                    len(message),
+                    inference.prepare_multi,
+                    servable,
+                    request,
+                    self.limits,
+                    self.options.enable_signature_method_name_check,
                 )
                 self.metrics.examples(servable.name, invocation.examples)
                 outputs = await self._runner.submit(invocation)
-            return inference.finish_multi(invocation, outputs, request)
+                size = _RESULT_BYTES * invocation.examples
+                return await self._aside(size, inference.finish_multi, invocation, outputs, request)
+
+    async def _aside(self, size: int, call: Callable[..., _T], *arguments: Any) -> _T:
+        """A call whose time goes with so many bytes: on a thread where that is more than a
+        millisecond or two, for the event loop has other clients."""
+        if size <= _SMALL:
+            return call(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._aside_pool, call, *arguments)
+
+    @contextlib.contextmanager
+    def holding(self, size: int = 0) -> Iterator[Callable[[int], None]]:
+        """Counts the bytes of a request while it is worked on; yields what counts more of them.
+
+        Raises:
+          StatusError: RESOURCE_EXHAUSTED, there are too many with those of other requests.
+        """
+        held = 0
+
+        def add(more: int) -> None:
+            nonlocal held
+            others = self._held - held
+            if others and self._held + more > self.options.max_pending_bytes:
+                raise StatusError(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"Requests of {others} bytes are being worked on, and no more than "
+                    f"{self.options.max_pending_bytes} are taken (--max_pending_bytes)",
+                )
+            self._held += more
+            held += more
+
+        try:
+            add(size)
+            yield add
+        finally:
+            self._held -= held
 
     @contextlib.contextmanager
     def _counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:
@@ -223,10 +316,12 @@ class Core:
         except asyncio.CancelledError:
             code = Code.CANCELLED  # gone, or out of time: the front end knows which
             raise
+        except StatusError as error:
+            code = error.code
+            raise
         except Exception as error:
-            status = from_exception(error)
-            code = status.code
-            raise status from error
+            code = from_exception(error).code
+            raise from_exception(error) from error
         finally:
             if model in self.manager.names():
                 self.metrics.request(model, api, entrypoint, code, time.perf_counter() - start)
@@ -237,16 +332,14 @@ class Core:
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """PredictionService.GetModelMetadata; errors as `predict`."""
-        _require_spec(request)
-        with self.manager.use(request.model_spec) as servable:
+        with self.manager.use(_spec_of(request)) as servable:
             return inference.model_metadata(servable, request.metadata_field)
 
     def model_status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
         """ModelService.GetModelStatus; errors as `predict`."""
-        _require_spec(request)
-        return self.manager.status(request.model_spec)
+        return self.manager.status(_spec_of(request))
 
     async def reload_config(
         self, request: model_management_pb2.ReloadConfigRequest
@@ -262,13 +355,30 @@ class Core:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
                 "ModelConfigList is currently supported"
             )
+        self._check_roots(request.config)
         await asyncio.to_thread(self.manager.reload, request.config, _RELOAD_SECONDS)
         return model_management_pb2.ReloadConfigResponse()
 
+    def _check_roots(self, config: Any) -> None:
+        roots = [root.resolve() for root in self.options.model_roots]
+        for model in config.model_config_list.config if roots else ():
+            path = pathlib.Path(model.base_path).resolve()
+            if not any(path.is_relative_to(root) for root in roots):
+                raise StatusError(
+                    Code.PERMISSION_DENIED,
+                    f"The base_path {model.base_path} of model {model.name} is in none of the "
+                    f"folders of --model_roots: {', '.join(map(str, roots))}",
+                )
 
-def _require_spec(request: Any) -> None:
-    if not request.HasField("model_spec"):
+
+def _required(spec: model_pb2.ModelSpec | None) -> model_pb2.ModelSpec:
+    if spec is None:
         raise invalid_argument("Missing ModelSpec")
+    return spec
+
+
+def _spec_of(request: Any) -> model_pb2.ModelSpec:
+    return _required(request.model_spec if request.HasField("model_spec") else None)
 
 
 def _session_config(options: ServerOptions) -> config_pb2.ConfigProto:

@@ -19,9 +19,7 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
 )
 
@@ -33,6 +31,10 @@ from serving.server.options import ServerOptions, read_text_proto
 
 _log = logging.getLogger(__name__)
 _ENTRYPOINT = "GRPC"
+_MAX_CALLS = 100_000
+_CALLS_FOR_EACH_SLOT = 4
+"""So that overload is told by those who compute (RESOURCE_EXHAUSTED, UNAVAILABLE), while status
+and health are answered."""
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -100,45 +102,65 @@ async def _answer(context: grpc.aio.ServicerContext, answer: Awaitable[Any]) -> 
     try:
         return await answer
     except Exception as error:
-        status = from_exception(error)
-        if status.code == Code.INTERNAL:
-            _log.error("a request failed", exc_info=error)
-    await context.abort(_STATUS_CODES[status.code], status.message)
+        # The status itself is not kept: its traceback leads to this frame, and both to the
+        # request's arrays, which then only the cyclic collector would free.
+        code, message = _described(error)
+    await context.abort(code, message)
 
 
-class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    async def Predict(self, request: Any, context: Any) -> Any:
-        return await _answer(context, self._core.predict(request, _ENTRYPOINT))
-
-    async def Classify(self, request: Any, context: Any) -> Any:
-        return await _answer(context, self._core.classify(request, _ENTRYPOINT))
-
-    async def Regress(self, request: Any, context: Any) -> Any:
-        return await _answer(context, self._core.regress(request, _ENTRYPOINT))
-
-    async def MultiInference(self, request: Any, context: Any) -> Any:
-        return await _answer(context, self._core.multi_inference(request, _ENTRYPOINT))
-
-    async def GetModelMetadata(self, request: Any, context: Any) -> Any:
-        return await _answer(context, _immediately(self._core.model_metadata, request))
-
-
-class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    async def GetModelStatus(self, request: Any, context: Any) -> Any:
-        return await _answer(context, _immediately(self._core.model_status, request))
-
-    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
-        return await _answer(context, self._core.reload_config(request))
+def _described(error: Exception) -> tuple[grpc.StatusCode, str]:
+    status = from_exception(error)
+    if status.code == Code.INTERNAL:
+        _log.error("a request failed", exc_info=error)
+    return _STATUS_CODES[status.code], status.message
 
 
 async def _immediately(call: Callable[[Any], Any], request: Any) -> Any:
     return call(request)
+
+
+def _handlers(core: Core) -> dict[str, dict[str, Any]]:
+    """The methods by service. Prediction requests stay bytes: they are read as far as they are
+    right, and not on the event loop if they are large (serving.calls.proto_requests)."""
+
+    def of_bytes(call: Callable[[bytes, str], Awaitable[Any]]) -> Any:
+        async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            response = await _answer(context, call(request, _ENTRYPOINT))
+            return response if isinstance(response, bytes) else response.SerializeToString()
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def of_messages(kind: Any, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            return await _answer(context, call(request))
+
+        return grpc.unary_unary_rpc_method_handler(
+            handle, kind.FromString, lambda response: response.SerializeToString()
+        )
+
+    def metadata(request: Any) -> Awaitable[Any]:
+        return _immediately(core.model_metadata, request)
+
+    def status(request: Any) -> Awaitable[Any]:
+        return _immediately(core.model_status, request)
+
+    return {
+        "tensorflow.serving.PredictionService": {
+            "Predict": of_bytes(core.predict),
+            "Classify": of_bytes(core.classify),
+            "Regress": of_bytes(core.regress),
+            "MultiInference": of_bytes(core.multi_inference),
+            "GetModelMetadata": of_messages(
+                get_model_metadata_pb2.GetModelMetadataRequest, metadata
+            ),
+        },
+        "tensorflow.serving.ModelService": {
+            "GetModelStatus": of_messages(get_model_status_pb2.GetModelStatusRequest, status),
+            "HandleReloadConfigRequest": of_messages(
+                model_management_pb2.ReloadConfigRequest, core.reload_config
+            ),
+        },
+    }
 
 
 def server_credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
@@ -174,21 +196,29 @@ class GrpcServer:
     def __init__(self, core: Core) -> None:
         """Not listening yet; needs a running event loop."""
         options = core.options
-        limit = options.max_message_bytes
         self._options = options
+        idle = int(options.connection_idle_seconds * 1000)
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_receive_message_length", options.max_message_bytes),
                 ("grpc.max_send_message_length", 2**31 - 1),
                 # A port in use must be an error, not shared with whoever has it.
                 ("grpc.so_reuseport", 0),
+                # A connection that never becomes one, has no calls, or whose client has gone.
+                ("grpc.server_handshake_timeout_ms", idle),
+                ("grpc.max_connection_idle_ms", idle),
+                ("grpc.keepalive_time_ms", idle),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                # Beyond these gRPC itself would answer CANCELLED.
+                ("grpc.server.max_pending_requests", _MAX_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", _MAX_CALLS),
                 *options.channel_arguments,
-            ]
+            ],
+            maximum_concurrent_rpcs=_CALLS_FOR_EACH_SLOT * options.max_pending_requests,
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            _PredictionService(core), self._server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(core), self._server)
+        for service, methods in _handlers(core).items():
+            handler = grpc.method_handlers_generic_handler(service, methods)
+            self._server.add_generic_rpc_handlers((handler,))
         names = [*_SERVICES, reflection.SERVICE_NAME]
         self._health: Any = None
         if options.enable_grpc_healthcheck_service:

@@ -33,15 +33,18 @@ IGNORED_FLAGS = frozenset(
         "skip_initialize_tpu",
         "use_tflite_model",
         "prefer_tflite_model",
-        "num_tflite_interpreters",
+        "num_tflite_interpreters_per_pool",
         "num_tflite_pools",
         "tensor_rt_engine_cache",
         "remove_unused_fields_from_bundle_metagraph",
         "num_load_threads",
         "num_unload_threads",
         "rest_api_num_threads",
+        "tensorflow_session_config_file",
     }
 )
+# Names of the real binary's for what is named otherwise in its own ServerOptions.
+_OTHER_NAMES = {"rest_api_enable_cors_support": "enable_cors_support"}
 
 
 class ServerOptions(pydantic.BaseModel):
@@ -97,12 +100,38 @@ class ServerOptions(pydantic.BaseModel):
     """The page at `/` of the REST port."""
     rest_api_tls: bool = False
     """Use ssl_config_file for REST too."""
-    max_message_bytes: int = Field(2**31 - 1, ge=1024, le=2**31 - 1)
-    """Largest request, after decompression; the real binary's limit by default."""
+    max_message_bytes: int = Field(32 * 2**20, ge=1024, le=2**31 - 1)
+    """Largest request, after decompression and with its tensors filled up: 10,000 images of
+    28x28 as float32, or ten of 512x512x3. The real binary takes 2 GiB, with which one request
+    could take all memory."""
+    max_request_rows: int = Field(10_000, ge=1)
+    """Images or tf.Examples of one request (size of the first dimension)."""
+    max_pending_bytes: int = Field(256 * 2**20, ge=1024)
+    """Of all requests being read, waiting or computed, before more are refused with
+    RESOURCE_EXHAUSTED."""
+    max_connections: int = Field(1000, ge=1)
+    """REST connections; a new one takes the place of the one that has been idle longest."""
+    connection_idle_seconds: float = Field(60, gt=0)
+    """A connection without a request for so long is closed, and so is one whose request's head
+    takes so long to arrive."""
+    rest_body_seconds: float = Field(120, gt=0)
+    """How long the body of a REST request may take to arrive."""
+    allowed_hosts: str = ""
+    """Names, comma-separated, by which a REST port on a loopback address may be called besides
+    `localhost` and IP addresses; `*` for any. Under any other name it could be a page on the
+    web that calls, by DNS rebinding."""
+    model_roots: tuple[pathlib.Path, ...] = ()
+    """Folders, comma-separated, in which HandleReloadConfigRequest may name base paths; any as
+    in the real binary where there is none."""
     max_pending_requests: int = Field(1024, ge=1)
     """Calls waiting for a thread before more are refused with RESOURCE_EXHAUSTED."""
     drain_seconds: float = Field(25, ge=0)
     """How long calls in progress may take to finish after SIGTERM."""
+
+    @pydantic.field_validator("model_roots", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> ServerOptions:
@@ -168,6 +197,7 @@ def parse_flags(arguments: Sequence[str], **defaults: Any) -> ServerOptions:
         argument = rest.pop(0)
         name, equals, value = argument.lstrip("-").partition("=")
         name = name.replace("-", "_")
+        name = _OTHER_NAMES.get(name, name)
         if not argument.startswith("--") or name not in {*fields, *IGNORED_FLAGS}:
             raise UsageError(f"{argument}: no such flag. See `denoise serve --help`.")
         if not equals:
@@ -204,5 +234,8 @@ def read_text_proto(path: pathlib.Path, message: _Message) -> _Message:
     try:
         return parse(path.read_text(), message)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        kind = type(message).__name__
-        raise UsageError(f"Invalid protobuf file: '{path}' is not a {kind}: {error}") from error
+        # The first line is the real binary's, which prints it on stderr and ends.
+        kind = f"tensorflow.serving.{type(message).__name__}"
+        raise UsageError(
+            f"Error parsing text-format {kind}: {error}\nInvalid protobuf file: '{path}'"
+        ) from error

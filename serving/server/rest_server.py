@@ -1,11 +1,12 @@
 """The REST front end, and the page.
 
-Paths as in tensorflow_serving/model_servers/http_rest_api_util.cc, the JSON in json_tensor.
+Paths as in tensorflow_serving/model_servers/http_rest_api_util.cc, the JSON in json_answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import pathlib
 import re
@@ -15,22 +16,23 @@ import urllib.parse
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import numpy as np
 import orjson
 from aiohttp import web
-from tensorflow_serving.apis import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_pb2,
-    regression_pb2,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from components.base.errors import UsageError
-from serving.calls import inference, json_tensor, warmup
+from serving.calls import inference, json_answers, warmup
+from serving.calls.json_requests import ExamplesBody, Predict
+from serving.calls.proto_requests import Examples, ExamplesRequest
+from serving.models.servable import DEFAULT_SIGNATURE, Servable
 from serving.protocol import messages
 from serving.protocol.codes import HTTP_STATUS, Code, StatusError, from_exception, invalid_argument
 from serving.protocol.metrics import DEFAULT_PATH
+from serving.server import bodies
+from serving.server.connections import Connections
 from serving.server.core import Core
+from serving.server.json_reader import JsonReader
 from serving.server.options import ServerOptions, read_text_proto
 
 _log = logging.getLogger(__name__)
@@ -52,21 +54,22 @@ _CORS_HEADERS = {  # AddCORSHeaders in http_rest_api_util.cc
 }
 _PAGE = pathlib.Path(__file__).parent / "page"
 _PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:",
-    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
+    ),
     "Cache-Control": "no-cache",
 }
 _MAX_SAMPLES = 12
-# Bodies from here on are parsed and written on a thread: the event loop has other clients.
-_LARGE_BODY = 256 * 1024
+_LARGE_ANSWER = 16 * 1024
+"""Values from which on an answer is written on a thread: the event loop has other clients."""
 
 
 def _spec(path: re.Match[str]) -> model_pb2.ModelSpec:
     name, version, label = path.group(1), path.group(2), path.group(3)
     spec = model_pb2.ModelSpec(name=urllib.parse.unquote(name))
     if version:
-        if int(version) >= 2**63:
-            raise invalid_argument(f"Failed to convert version: {version} to numeric.")
+        if len(version) > 19 or int(version) >= 2**63:
+            raise invalid_argument(f"Failed to convert version: {version[:40]} to numeric.")
         spec.version.value = int(version)
     if label:
         spec.version_label = urllib.parse.unquote(label)
@@ -108,7 +111,11 @@ class RestServer:
         self._core = core
         self._options = core.options
         self._headers = _CORS_HEADERS if core.options.enable_cors_support else {}
-        app = web.Application(client_max_size=core.options.max_message_bytes)
+        options = core.options
+        self._json_reader = JsonReader(options.max_message_bytes)
+        self._connections = Connections(options.max_connections, options.connection_idle_seconds)
+        self._listener: asyncio.Server | None = None
+        app = web.Application(middlewares=[self._connections.middleware, self._guarded])
         metrics_path = self._metrics_path()
         if metrics_path:
             app.router.add_get(metrics_path, self._metrics)
@@ -121,6 +128,7 @@ class RestServer:
             app,
             handle_signals=False,
             access_log=None,
+            auto_decompress=False,  # it would unpack any number of bytes
             shutdown_timeout=core.options.drain_seconds,
             # A client that has gone must not keep its request computed for nobody.
             handler_cancellation=True,
@@ -150,31 +158,53 @@ class RestServer:
         options = self._options
         assert options.rest_api_port is not None
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner,
-            options.host,
-            options.rest_api_port,
-            ssl_context=tls_context(options),
-        )
+        assert self._runner.server is not None
         try:
-            await site.start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._connections.start(self._runner.server),
+                options.host,
+                options.rest_api_port,
+                ssl=tls_context(options),
+            )
         except OSError as error:
             raise UsageError(
                 f"REST cannot listen on {options.host}:{options.rest_api_port}: {error.strerror}"
             ) from error
-        return self._runner.addresses[0][1]
+        return self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Refuses new connections and lets requests in progress finish."""
+        if self._listener is not None:
+            self._listener.close()
+        self._connections.stop()
         await self._runner.cleanup()
+        await self._json_reader.close()
+
+    @web.middleware
+    async def _guarded(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if not _is_own_name(request.headers.get("Host", ""), self._options):
+            error = (
+                f"The server is called {request.headers['Host'][:200]!r}, which is none of its "
+                "names: a page on the web might have sent this (--allowed_hosts)."
+            )
+            return self._json(403, json_answers.error_response(error))
+        response = await handler(request)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response
 
     async def _api(self, request: web.Request) -> web.Response:
         """HttpRestApiHandler::ProcessRequest."""
         path = urllib.parse.urlsplit(request.raw_path).path
         if not path.lower().startswith("/v1/"):
-            return self._json(404, json_tensor.error_response(f"Not found: {path}"))
-        if request.method == "OPTIONS" and self._headers:
-            return web.Response(headers=self._headers)
+            return self._json(404, json_answers.error_response(f"Not found: {path}"))
+        if request.method == "OPTIONS":
+            # RestApiRequestDispatcher::ProcessRequest in http_server.cc
+            if re.search("https?://", request.headers.get("Origin", "")):
+                return web.Response(headers=self._headers)
+            message = "Origin header is missing in CORS preflight"
+            return self._json(400, json_answers.error_response(message))
         try:
             return self._json(200, await self._answer(request, path))
         except asyncio.CancelledError:
@@ -182,14 +212,14 @@ class RestServer:
         except web.HTTPRequestEntityTooLarge:
             limit = self._options.max_message_bytes
             message = f"Received message larger than max ({limit} bytes)"
-            return self._json(413, json_tensor.error_response(message))
+            return self._json(413, json_answers.error_response(message))
         except web.HTTPException as error:
-            return self._json(error.status, json_tensor.error_response(error.reason))
+            return self._json(error.status, json_answers.error_response(error.reason))
         except Exception as error:
             status = from_exception(error)
             if status.code == Code.INTERNAL:
                 _log.error("a request failed", exc_info=error)
-            body = json_tensor.error_response(status.message)
+            body = json_answers.error_response(status.message)
             return self._json(HTTP_STATUS[status.code], body)
 
     def _json(self, status: int, body: bytes) -> web.Response:
@@ -199,71 +229,75 @@ class RestServer:
 
     async def _answer(self, request: web.Request, path: str) -> bytes:
         if request.method == "POST" and (match := _PREDICTION_PATH.fullmatch(path)):
-            spec = _spec(match)
-            body = await self._body(request)
-            calls: dict[str, Callable[[model_pb2.ModelSpec, bytes], Awaitable[bytes]]] = {
-                "predict": self._predict,
-                "classify": self._classify,
-                "regress": self._regress,
-            }
-            timeout = self._options.rest_api_timeout_in_ms / 1000
-            try:
-                return await asyncio.wait_for(calls[match.group(4).lower()](spec, body), timeout)
-            except asyncio.TimeoutError as error:
-                raise StatusError(
-                    Code.DEADLINE_EXCEEDED, f"Timed out after {timeout:g} seconds"
-                ) from error
+            return await self._prediction(request, _spec(match), match.group(4).lower())
         if request.method == "GET" and (match := _MODEL_PATH.fullmatch(path)):
             if not match.group(1):
                 raise invalid_argument("Missing model name in request.")
             return self._metadata(_spec(match)) if match.group(4) else self._status(_spec(match))
         raise invalid_argument(f"Malformed request: {request.method} {path}")
 
-    async def _body(self, request: web.Request) -> bytes:
-        try:
-            return await request.read()  # ungzipped by aiohttp
-        except web.HTTPException:
-            raise
-        except Exception as error:
-            # aiohttp has no one class for a body that is not what its headers say.
-            raise invalid_argument(f"The request body cannot be read: {error}") from error
+    async def _prediction(
+        self, request: web.Request, spec: model_pb2.ModelSpec, method: str
+    ) -> bytes:
+        with self._core.manager.use(spec):
+            pass  # a body for a model that is not there is not read
+        options = self._options
+        with self._core.holding() as hold:
+            body = await bodies.read(
+                request, options.max_message_bytes, options.rest_body_seconds, hold
+            )
+            calls = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
+            timeout = options.rest_api_timeout_in_ms / 1000
+            try:
+                return await asyncio.wait_for(calls[method](spec, body), timeout)
+            except asyncio.TimeoutError as error:
+                raise StatusError(
+                    Code.DEADLINE_EXCEEDED, f"Timed out after {timeout:g} seconds"
+                ) from error
 
     async def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        parse = json_tensor.parse
-        large = len(body) > _LARGE_BODY
-        document = await asyncio.to_thread(parse, body) if large else parse(body)
-        spec.signature_name = json_tensor.signature_name(document)
-        may_have_bool = b"true" in body or b"false" in body
+        asked: list[Predict] = []
 
-        def arrays(inputs: Any) -> Any:
-            return json_tensor.predict_arrays(document, inputs, may_have_bool)
+        async def read(servable: Servable) -> tuple[str, dict[str, np.ndarray]]:
+            signatures = {
+                name: {alias: info.dtype for alias, info in signature.inputs.items()}
+                for name, signature in servable.signatures.items()
+            }
+            asked.append(
+                await self._json_reader.read(
+                    "read_predict", body, signatures, DEFAULT_SIGNATURE, self._core.limits
+                )
+            )
+            return asked[0].signature_name, asked[0].arrays
 
-        outputs = await self._core.predict_arrays(spec, arrays, _ENTRYPOINT)
-        write = json_tensor.predict_response
-        response_format = json_tensor.request_format(document)
-        if large:
-            return await asyncio.to_thread(write, outputs, response_format)
-        return write(outputs, response_format)
+        outputs = await self._core.predict_arrays(spec, read, _ENTRYPOINT)
+        write, form = json_answers.predict_response, asked[0].format
+        if sum(np.size(output) for output in outputs.values()) > _LARGE_ANSWER:
+            return await asyncio.to_thread(write, outputs, form)
+        return write(outputs, form)
 
     async def _classify(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        request = classification_pb2.ClassificationRequest(model_spec=spec)
-        document = json_tensor.parse(body)
-        request.model_spec.signature_name = json_tensor.signature_name(document)
-        json_tensor.fill_examples(document, request.input)
-        response = await self._core.classify(request, _ENTRYPOINT)
-        return json_tensor.classification_response(response.result)
+        response = await self._examples(spec, body, inference.CLASSIFY_METHOD, "Classify")
+        return json_answers.classification_response(response.result)
 
     async def _regress(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
-        request = regression_pb2.RegressionRequest(model_spec=spec)
-        document = json_tensor.parse(body)
-        request.model_spec.signature_name = json_tensor.signature_name(document)
-        json_tensor.fill_examples(document, request.input)
-        response = await self._core.regress(request, _ENTRYPOINT)
-        return json_tensor.regression_response(response.result)
+        response = await self._examples(spec, body, inference.REGRESS_METHOD, "Regress")
+        return json_answers.regression_response(response.result)
+
+    async def _examples(self, spec: model_pb2.ModelSpec, body: bytes, method: str, api: str) -> Any:
+        async def read(servable: Servable) -> ExamplesRequest:
+            takers = inference.example_signatures(servable)
+            asked: ExamplesBody = await self._json_reader.read(
+                "read_examples", body, takers, DEFAULT_SIGNATURE, self._core.limits
+            )
+            named = model_pb2.ModelSpec(signature_name=asked.signature_name)
+            return ExamplesRequest(named, Examples.read([memoryview(asked.input)]))
+
+        return await self._core.examples(spec, read, method, api, _ENTRYPOINT)
 
     def _status(self, spec: model_pb2.ModelSpec) -> bytes:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
-        return json_tensor.status_response(self._core.model_status(request))
+        return json_answers.status_response(self._core.model_status(request))
 
     def _metadata(self, spec: model_pb2.ModelSpec) -> bytes:
         request = get_model_metadata_pb2.GetModelMetadataRequest(
@@ -271,7 +305,7 @@ class RestServer:
         )
         response = self._core.model_metadata(request)
         signatures = messages_of(response)
-        return json_tensor.metadata_response(response.model_spec, signatures)
+        return json_answers.metadata_response(response.model_spec, signatures)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(text=self._core.metrics.page(), content_type="text/plain")
@@ -293,6 +327,34 @@ class RestServer:
                 continue  # not available now
         body = orjson.dumps([model for model in models if model])
         return web.Response(body=body, content_type="application/json", headers=_PAGE_HEADERS)
+
+
+def _is_own_name(host: str, options: ServerOptions) -> bool:
+    """Whether a request is for this server by its Host header.
+
+    A page on the web may have its own name resolve to 127.0.0.1, and then call what listens
+    there as if it were its own server; but it cannot choose an address or `localhost` as that
+    name (DNS rebinding).
+    """
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    allowed = options.allowed_hosts.split(",")
+    if not name or not _is_loopback(options.host) or "*" in allowed:
+        return True
+    name = name.lower().rstrip(".")
+    own = ("localhost", options.host.lower(), *(entry.strip().lower() for entry in allowed))
+    return _is_address(name.strip("[]")) or name in own or name.endswith(".localhost")
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def messages_of(response: get_model_metadata_pb2.GetModelMetadataResponse) -> dict[str, Any]:

@@ -13,10 +13,13 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import math
 import os
+import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from components.base.errors import DenoiseError
@@ -135,6 +138,8 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
     """
     stopped_by: list[signal.Signals] = []
 
+    _prepare_process()
+
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -159,6 +164,32 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
 
     asyncio.run(main())
     return 128 + signal.SIGINT if stopped_by[0] is signal.SIGINT else 0
+
+
+def _prepare_process() -> None:
+    """What is right for a process that only serves."""
+    # A thread that reads a large request lets the event loop have its turn after so long; five
+    # times as long is Python's default.
+    sys.setswitchinterval(0.001)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    logging.getLogger("asyncio").addFilter(_OncePerMinute())
+
+
+class _OncePerMinute(logging.Filter):
+    """Lets a message through once a minute: at the limit of descriptors, asyncio logs the same
+    error thousands of times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        seen = now - self._last.get(record.msg, -math.inf) < 60
+        if not seen:
+            self._last[record.msg] = now
+        return not seen
 
 
 def _announce(addresses: Addresses) -> None:

@@ -125,11 +125,38 @@ def write_half_plus(path: pathlib.Path) -> None:
         builder.save()
 
 
+def write_two_tasks(path: pathlib.Path) -> None:
+    """A TF2 SavedModel of x/2 + 2 and x/2 + 3, whose signatures have each an input of their own;
+    `serving_default` takes what its graph takes, whatever shape it declares."""
+    module = tf.Module()
+    strings = tf.TensorSpec((None,), tf.string, name="inputs")
+
+    def half(examples):
+        spec = {"x": tf.io.FixedLenFeature((1,), tf.float32)}
+        return tf.io.parse_example(examples, spec)["x"] / 2
+
+    @tf.function(input_signature=[strings])
+    def classify(inputs):
+        return {"scores": half(inputs) + 2}
+
+    @tf.function(input_signature=[strings])
+    def regress(inputs):
+        return {"outputs": half(inputs) + 3}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 1), tf.float32, name="x")])
+    def serving_default(x):
+        return {"y": x / 2 + 2}
+
+    signatures = {f.__name__: f for f in (classify, regress, serving_default)}
+    tf.saved_model.save(module, str(path), signatures=signatures)
+
+
 def write_all(folder: pathlib.Path) -> pathlib.Path:
     """The models of the conformance tests; returns their models.config."""
     write_denoiser(folder / "denoiser" / "1", 0.25)
     write_denoiser(folder / "denoiser" / "2", 0.5)
     write_half_plus(folder / "half_plus" / "1")
+    write_two_tasks(folder / "two_tasks" / "1")
     config = folder / "models.config"
     config.write_text(
         f"""
@@ -145,6 +172,11 @@ def write_all(folder: pathlib.Path) -> pathlib.Path:
           config {{
             name: "half_plus"
             base_path: "{folder}/half_plus"
+            model_platform: "tensorflow"
+          }}
+          config {{
+            name: "two_tasks"
+            base_path: "{folder}/two_tasks"
             model_platform: "tensorflow"
           }}
         }}

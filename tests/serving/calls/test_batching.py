@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ class Doubler:
 
     name = "doubler"
 
-    def __init__(self):
+    def __init__(self, independent_rows: bool = False):
+        self.independent_rows = independent_rows
         self.batches: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -235,3 +238,52 @@ def test_parameters_are_tf_servings_file():
 def test_wrong_allowed_batch_sizes(sizes, message):
     with pytest.raises(ValueError, match=message):
         parameters(max_batch_size=8, allowed_batch_sizes=sizes)
+
+
+def test_a_call_of_many_rows_is_computed_in_parts_where_rows_are_independent():
+    values = list(range(150))
+    for independent, batches in ((True, [64, 64, 22]), (False, [150])):
+        servable = Doubler(independent)
+        [[result]] = gather(DirectRunner(2, 10, Metrics()), [invocation(servable, *values)])
+        assert servable.batches == batches
+        np.testing.assert_array_equal(result.ravel(), np.arange(150) * 2)
+
+
+def test_a_call_of_many_rows_ends_with_its_client_and_lets_others_through():
+    servable = Doubler(independent_rows=True)
+    servable.gate.clear()
+    runner = DirectRunner(2, 10, Metrics())
+
+    async def main():
+        large = runner.submit(invocation(servable, *range(640)))
+        await asyncio.sleep(0.05)
+        small = [runner.submit(invocation(servable, n)) for n in range(2)]
+        large.cancel()
+        servable.gate.set()
+        await asyncio.gather(*small)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+    runner.close()
+    assert sorted(servable.batches) == [1, 1, 64]
+
+
+def test_a_failed_call_leaves_its_arrays_to_nobody():
+    """Only the cyclic collector would free what an error's traceback leads to."""
+    servable = Doubler()
+    arrays = []
+
+    def failing() -> Invocation:
+        call = invocation(servable, -1)
+        arrays.append(weakref.ref(call.inputs["x"]))
+        return call
+
+    gc.disable()
+    try:
+        for runner in (DirectRunner(1, 10, Metrics()), BatchingRunner(parameters(), Metrics())):
+            [error] = gather(runner, [failing()])
+            assert error.message == "negative"
+            del error
+        assert [array() for array in arrays] == [None, None]
+    finally:
+        gc.enable()

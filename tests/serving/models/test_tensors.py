@@ -74,7 +74,9 @@ def message(**values) -> tensor_pb2.TensorProto:
         message(dtype=types_pb2.DT_FLOAT, shape=[2], tensor_content=b"123"),
         message(dtype=types_pb2.DT_FLOAT, shape=[1], float_val=[1, 2]),
         message(dtype=types_pb2.DT_FLOAT, shape=[-1], float_val=[1]),
-        message(dtype=types_pb2.DT_FLOAT, shape=[2**20, 2**20], float_val=[1]),
+        message(dtype=types_pb2.DT_FLOAT, shape=[1] * 33, float_val=[1]),
+        message(dtype=types_pb2.DT_FLOAT, shape=[1] * 300, float_val=[1]),
+        message(dtype=types_pb2.DT_FLOAT, shape=[2**32, 2**32], float_val=[1]),
         message(dtype=types_pb2.DT_STRING, shape=[1], tensor_content=b"1"),
         message(dtype=types_pb2.DT_INVALID, shape=[1]),
         message(dtype=types_pb2.DT_VARIANT, shape=[1]),
@@ -83,3 +85,36 @@ def message(**values) -> tensor_pb2.TensorProto:
 def test_what_is_no_tensor_is_refused(wrong):
     with pytest.raises(ValueError):
         tensors.to_array(wrong)
+
+
+def test_what_a_tensor_takes_is_known_before_it_is_read():
+    small = message(dtype=types_pb2.DT_FLOAT, shape=[2**20, 2**20], float_val=[1])
+    sent = tensors.SentTensor.read(memoryview(small.SerializeToString()))
+    assert sent.shape == (2**20, 2**20)
+    assert sent.bytes == 4 * 2**40
+    texts = message(dtype=types_pb2.DT_STRING, shape=[2**25], string_val=[b"x"])
+    sent = tensors.SentTensor.read(memoryview(texts.SerializeToString()))
+    assert sent.bytes > 2**31
+
+
+def test_a_single_value_that_fills_a_shape_takes_no_memory():
+    array = tensors.to_array(message(dtype=types_pb2.DT_FLOAT, shape=[2**20], float_val=[0.5]))
+    assert array.strides == (0,)
+    assert (array[:10] == 0.5).all()
+
+
+@settings(deadline=None, max_examples=100)
+@given(arrays, st.booleans())
+def test_an_encoded_tensor_is_the_filled_one(array, as_content):
+    filled = tensor_pb2.TensorProto()
+    tensors.fill_tensor(filled, array, as_content)
+    assert tensor_pb2.TensorProto.FromString(tensors.encoded(array, as_content)) == filled
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("field", [b"\x42\x00", b"\x2d\x00\x00\x00\x00", b"\xf8\x01\x00"])
+def test_a_flood_of_fields_is_left_unread(field):
+    """Empty strings, floats that are not packed, and unknown fields, for a shape of one."""
+    head = message(dtype=types_pb2.DT_STRING, shape=[1]).SerializeToString()
+    with pytest.raises(ValueError, match="more fields than values"):
+        tensors.SentTensor.read(memoryview(head + field * 2_000_000))
