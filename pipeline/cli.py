@@ -5,15 +5,13 @@ Heavy imports happen inside the commands, so that `denoise --help` answers at on
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import sys
-import warnings
 from typing import Annotated, NoReturn
 
 import typer
 
+from components.base import libraries
 from components.base.errors import explained
 from pipeline.commands import (
     benchmark,
@@ -77,18 +75,6 @@ app.command()(submit.submit)
 app.command()(report.report)
 
 
-def _calm_libraries() -> None:
-    """Turns off, at the source, warnings that no user of this command can act on."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # Else this process takes all of a GPU's memory, and one that trains for it has none.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # TFX's proto and beam modules warn of their own internals.
-    warnings.filterwarnings("ignore")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-
-
 def _complain(message: str) -> None:
     import rich.console
 
@@ -100,10 +86,11 @@ def _complain(message: str) -> None:
 def main() -> NoReturn:
     """Runs the command and exits with its status.
 
-    A DenoiseError is told by its message, a stopping signal by how to go on; anything else that
-    is raised is a fault of ours, with its traceback.
+    A DenoiseError is told by its message, a stopping signal by how to go on. Anything else that
+    is raised is a fault of ours; its traceback is in the log, or where there is none, on the
+    terminal.
     """
-    _calm_libraries()
+    libraries.calm()
     stopping = Stopping()
     try:
         status = app(standalone_mode=False) or 0
@@ -113,15 +100,16 @@ def main() -> NoReturn:
         status = _INTERRUPTED if stopping.by is not None else _explained(error)
     if stopping.by is not None or status == _INTERRUPTED:  # which typer makes of it, too
         stopping.by = stopping.by or signal.SIGINT
-        stopping.tell()
-        status = stopping.status
+        stopping.end()
     sys.exit(status)
 
 
 def _explained(error: Exception) -> int:
     """Says what was wrong; the exit status."""
+    log = getattr(error, "log", None)
+    ending = f"\nThe whole log: {log}" if log else ""
     if known := explained(error):
-        _complain(str(known))
+        _complain(f"{known}{ending}")
         return known.exit_status
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if package not in ("", "components", "serving", "pipeline"):
@@ -134,6 +122,9 @@ def _explained(error: Exception) -> int:
     if hasattr(error, "show") and hasattr(error, "exit_code"):
         error.show()
         return int(error.exit_code)
+    if log:
+        _complain(f"{type(error).__name__}: {error}{ending}")
+        return 1
     raise error
 
 

@@ -60,12 +60,16 @@ def quiet(log: pathlib.Path, verbose: bool) -> Iterator[tuple[IO[str], IO[str]]]
 
 
 class Steps(logging.Handler):
-    """Shows the steps of a run; also the handler that hears what steps report."""
+    """Shows the steps of a run; also the handler that hears what steps report.
 
-    def __init__(self, stream: IO[str], total: int):
+    Attributes:
+      total: Number of steps there will be.
+    """
+
+    def __init__(self, stream: IO[str], total: int = 1):
         super().__init__(logging.INFO)
         self.console = console(stream)
-        self._total = total
+        self.total = total
         self._number = 0
         self._name = ""
         self._started = 0.0
@@ -86,21 +90,20 @@ class Steps(logging.Handler):
         LOGGER.addHandler(self)
         LOGGER.setLevel(logging.INFO)
         LOGGER.propagate = False
-        if self.console.is_terminal:
-            self._progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        self._end_task()
         LOGGER.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hears `pipeline.progress.report`."""
+        """Hears `components.base.progress.report`."""
+        if self._task is None:  # other steps are shown inside this command's
+            return
         done, total = getattr(record, "done", 0), getattr(record, "total", None)
         message = record.getMessage()
         if self.console.is_terminal:
-            if self._task is not None:
-                self._progress.update(self._task, completed=done, total=total, message=message)
+            self._progress.update(self._task, completed=done, total=total, message=message)
         elif time.monotonic() - self._spoken > 30:
             # A log file or CI: a line now and then, so that it is seen to live.
             self._spoken = time.monotonic()
@@ -112,10 +115,11 @@ class Steps(logging.Handler):
         self._number += 1
         self._name = name
         self._started = self._spoken = time.monotonic()
-        if self._task is not None:
-            self._progress.remove_task(self._task)
+        self._end_task()
+        if self.console.is_terminal:
+            self._progress.start()
         self._task = self._progress.add_task(
-            f"{self._number:2}/{self._total} {name}", total=None, message=""
+            f"{self._number:2}/{self.total} {name}", total=None, message=""
         )
 
     @contextlib.contextmanager
@@ -132,12 +136,15 @@ class Steps(logging.Handler):
     def finish(self, state: str) -> float:
         """The step ended; returns its seconds."""
         seconds = time.monotonic() - self._started
+        self._end_task()
+        marks = {"done": "[green]✓[/]", "cached": "[blue]=[/]", "failed": "[red]✗[/]"}
+        note = "unchanged, from the cache" if state == "cached" else f"{seconds:6.1f} s"
+        self.console.print(f" {marks[state]} {self._number:2}/{self.total} {self._name:<24} {note}")
+        return seconds
+
+    def _end_task(self) -> None:
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
-        marks = {"done": "[green]✓[/]", "cached": "[blue]=[/]", "failed": "[red]✗[/]"}
-        note = "unchanged, from the cache" if state == "cached" else f"{seconds:6.1f} s"
-        self.console.print(
-            f" {marks[state]} {self._number:2}/{self._total} {self._name:<24} {note}"
-        )
-        return seconds
+        if self.console.is_terminal:
+            self._progress.stop()

@@ -10,8 +10,10 @@ command writes is visible before it is whole. A second signal ends it at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import NoReturn
@@ -55,7 +57,19 @@ class Stopping:
         assert self.by is not None
         return 128 + self.by
 
-    def tell(self) -> None:
+    def end(self) -> NoReturn:
+        """Ends the process with a message.
+
+        At once: `sys.exit` would wait for threads of libraries, and Python ends by SIGINT, of
+        whatever number the signal was, where the interrupt fell into an `exec`.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        self._tell()
+        os._exit(self.status)
+
+    def _tell(self) -> None:
         """Says, once, what happened and how to go on."""
         assert self.by is not None
         if not self._told:
@@ -76,7 +90,7 @@ class Stopping:
             number = os.read(pipe, 1)[0]
         self.by = self.by or signal.Signals(number)
         threading.Event().wait(GRACE)
-        self.tell()
+        self._tell()
         os._exit(self.status)
 
     def _forget(self) -> None:

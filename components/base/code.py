@@ -18,7 +18,8 @@ PACKAGES = ("components", "serving", "pipeline")
 TEMPLATES = ("*.j2", "*.css")
 """Files that a module may read from its own folder."""
 NO_RESULT = frozenset(
-    f"components.base.{name}" for name in ("code", "errors", "places", "progress", "settings")
+    f"components.base.{name}"
+    for name in ("code", "errors", "libraries", "places", "progress", "settings")
 )
 """Their code decides no result: settings and places reach the cache's key as values."""
 

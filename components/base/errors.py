@@ -19,9 +19,15 @@ from collections.abc import Iterator
 
 
 class DenoiseError(Exception):
-    """Base of every error a user can cause or cure; shown without a traceback."""
+    """Base of every error a user can cause or cure; shown without a traceback.
+
+    Attributes:
+      exit_status: What the command ends with.
+      step: Name of the step of the pipeline that raised it, if one did.
+    """
 
     exit_status = 1
+    step: str | None = None
 
 
 class UsageError(DenoiseError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from components.base.errors import UsageError
@@ -95,6 +96,62 @@ def _identity(path: str | os.PathLike[str]) -> object:
     except OSError:
         return os.path.realpath(path)
     return status.st_dev, status.st_ino
+
+
+def signed(text: str) -> str:
+    """A text with a first line by which it is recognised as ours while nobody has changed it.
+
+    The line is a comment in YAML and in protocol buffers' text format.
+    """
+    return f"{_SIGNATURE}{_digest(text)}\n{text}"
+
+
+def is_signed(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds what `signed` gave, unchanged."""
+    try:
+        first, _, text = pathlib.Path(path).read_text("utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return first == f"{_SIGNATURE}{_digest(text)}"
+
+
+def is_json_with(path: str | os.PathLike[str], *names: str) -> bool:
+    """Whether a file holds a JSON object with these members."""
+    try:
+        value = json.loads(pathlib.Path(path).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and set(names) <= value.keys()
+
+
+_SIGNATURE = "# Written by denoise; SHA-256 of what follows: "
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def refuse_others(
+    outputs: Iterable[str | os.PathLike[str]],
+    ours: Callable[[str | os.PathLike[str]], bool],
+    overwrite: bool,
+) -> None:
+    """Refuses to overwrite what exists and was not made by the command, or was changed since.
+
+    Args:
+      outputs: What will be written.
+      ours: Whether something that exists is what the command made.
+      overwrite: The user said that whatever is there may be overwritten.
+
+    Raises:
+      UsageError: names what exists.
+    """
+    for path in outputs:
+        if not overwrite and os.path.lexists(path) and not ours(path):
+            raise UsageError(
+                f"{shown(path)} exists, and is not as this command made it. Write elsewhere, or "
+                "give --overwrite to replace it."
+            )
 
 
 _PATTERN_CHARACTERS = frozenset("*?[]{}\\")

@@ -9,12 +9,12 @@ the trainer's. Prints one line of JSON: failures, and latency by signature.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import time
 from typing import Any
 
+from components.base import libraries
 from components.base.process import end_with_parent
 
 LATENCY_CALLS = 20
@@ -103,7 +103,7 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
 
 def main() -> None:
     end_with_parent()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    libraries.calm()
     model, reference, tolerance, examples = sys.argv[1:]
     print(json.dumps(check(model, reference, float(tolerance), int(examples))))
 

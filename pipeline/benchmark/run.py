@@ -619,11 +619,12 @@ def write(found: Benchmark, folder: pathlib.Path) -> None:
     from pipeline.benchmark import page, plots
 
     figures = plots.plots(found)
-    (folder / FIGURES_FOLDER).mkdir(parents=True, exist_ok=True)
+    # First, since it says that what else is here is this command's.
+    write_json(folder / BENCHMARK_FILE, found.plain())
     for section in figures.values():
         for plot in section:
-            (folder / FIGURES_FOLDER / f"{plot.name}.png").write_bytes(plot.png)
-    write_json(folder / BENCHMARK_FILE, found.plain())
+            with whole(folder / FIGURES_FOLDER / f"{plot.name}.png") as file:
+                file.write(plot.png)
     with whole(folder / PAGE_FILE, "w") as file:
         file.write(page.render(found, figures))
 
@@ -703,4 +704,13 @@ def show(found: Benchmark, page: pathlib.Path, console: rich.console.Console) ->
     console.print(f"page        {page}", soft_wrap=True)
 
 
-__all__ = ["PAGE_FILE", "STEPS", "run", "show", "tables", "write"]
+__all__ = [
+    "BENCHMARK_FILE",
+    "FIGURES_FOLDER",
+    "PAGE_FILE",
+    "STEPS",
+    "run",
+    "show",
+    "tables",
+    "write",
+]

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from components.base import files
 from pipeline.commands import options
-from pipeline.commands.session import answer, data_folder, session
+from pipeline.commands.session import answer, data_folder, read_by, session
 from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
@@ -21,6 +22,7 @@ def benchmark(
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     preset: options.Preset = options.DEFAULT_PRESET,
     set_: options.Set = None,
+    overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -32,13 +34,25 @@ def benchmark(
     Example: `denoise benchmark`, or `denoise benchmark --limit 500` for a quick look.
     """
     from pipeline import config
-    from pipeline.benchmark import run as benchmarking
 
     require("tfx")
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
-    with session(place.logs, "benchmark", verbose, benchmarking.STEPS) as (out, _, steps):
+    with session(place.logs, "benchmark", verbose) as (out, _, steps):
+        from pipeline.benchmark import run as benchmarking
+
+        steps.total = benchmarking.STEPS
         folder = data_folder(data, workspace)
+        contents = place.benchmark / benchmarking.BENCHMARK_FILE
+        outputs = [
+            contents,
+            place.benchmark / benchmarking.PAGE_FILE,
+            place.benchmark / benchmarking.FIGURES_FOLDER,
+        ]
+        files.refuse_inputs([place.benchmark, *outputs], read_by(preset, settings, folder))
+        files.refuse_others(
+            outputs, lambda _: files.is_json_with(contents, "methods", "results"), overwrite
+        )
         found = benchmarking.run(settings, place, folder, limit, steps)
         page = place.benchmark / benchmarking.PAGE_FILE
         answer(

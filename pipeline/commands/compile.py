@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from components.base import files
 from components.base.errors import DenoiseError, NotBlessedError, UsageError
 from components.base.places import Places
 from pipeline.commands import options
-from pipeline.commands.session import answer
+from pipeline.commands.session import answer, read_by, session
 
 
 def compile(
@@ -25,9 +26,13 @@ def compile(
     output: Annotated[
         pathlib.Path | None,
         typer.Option(
-            "--output", metavar="FILE", help="Default: pipeline.yaml, for vertex job.json."
+            "--output",
+            metavar="FILE",
+            dir_okay=False,
+            help="Default: pipeline.yaml, for vertex job.json.",
         ),
     ] = None,
+    overwrite: options.Overwrite = False,
     preset: options.Preset = options.DEFAULT_PRESET,
     set_: options.Set = None,
     data: Annotated[
@@ -69,10 +74,6 @@ def compile(
     --pipeline-root s3://ml/denoise --output pipeline.yaml --dry-run --data my_images`.
     """
     from pipeline import config, display
-    from pipeline.runners import vertex
-    from pipeline.runners.kubeflow import compile as kubeflow
-    from pipeline.runners.kubeflow import file
-    from pipeline.runners.kubeflow.dry_run import run as rehearsal
 
     if runner == "vertex" and dry_run:
         raise UsageError("--dry-run: executes as Kubeflow would, so not with --runner vertex.")
@@ -83,9 +84,18 @@ def compile(
             "training.strategy=multi_worker: the Trainer of a compiled pipeline is one container. "
             "Take auto."
         )
+    local_data = pathlib.Path(data) if data and "://" not in data else None
+    files.refuse_inputs([output], read_by(preset, settings, local_data))
     places = Places.under(pipeline_root, _absolute(data), _absolute(serving))
     parameters = options.parameters(parameter)
-    with display.quiet(dry_run_folder / "compile.log", verbose) as (out, err):
+    with session(dry_run_folder, "compile", verbose) as (out, err, _):
+        from pipeline.runners import vertex
+        from pipeline.runners.kubeflow import compile as kubeflow
+        from pipeline.runners.kubeflow import file
+        from pipeline.runners.kubeflow.dry_run import run as rehearsal
+
+        ours = vertex.is_ours if runner == "vertex" else files.is_signed
+        files.refuse_others([output], ours, overwrite)
         stream = err if as_json else out
         if runner == "vertex":
             job = vertex.compile(settings, image, places)

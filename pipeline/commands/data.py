@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from components.base import files
 from pipeline.commands import options
-from pipeline.commands.session import data_folder, session
+from pipeline.commands.session import data_folder, read_by, session
 from pipeline.workspace import Workspace
 
 
@@ -19,8 +20,14 @@ def data(
     set_: options.Set = None,
     infer_schema: Annotated[
         pathlib.Path | None,
-        typer.Option("--infer-schema", metavar="FILE", help="Write a TFDV schema made from DIR."),
+        typer.Option(
+            "--infer-schema",
+            metavar="FILE",
+            dir_okay=False,
+            help="Write a TFDV schema made from DIR.",
+        ),
     ] = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Bring Fashion-MNIST as CSVs, or look at a folder of your own.
 
@@ -34,10 +41,14 @@ def data(
         with steps.step("data"):
             folder = data_folder(data, workspace)
             if infer_schema:
+                inputs = read_by(preset, settings, folder)
+                files.refuse_inputs([infer_schema], inputs)
+                files.refuse_others([infer_schema], files.is_signed, overwrite)
                 from google.protobuf import text_format
 
                 from components.data_validation import schema
 
                 inferred = schema.infer_schema(folder, settings.image)
-                infer_schema.write_text(text_format.MessageToString(inferred))
+                with files.whole(infer_schema, "w") as file:
+                    file.write(files.signed(text_format.MessageToString(inferred)))
         print(infer_schema or folder, file=out)

@@ -31,14 +31,15 @@ def evaluate(
 
     Example: `denoise evaluate --model workspace/serving/denoiser/1700000000 --data my_images`.
     """
-    from components.push.versions import pushed_model
     from pipeline import config
-    from pipeline.history import summary
 
     require("tfx")
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
     with session(place.logs, "evaluate", verbose) as (out, _, steps):
+        from components.push.versions import pushed_model
+        from pipeline.history import summary
+
         with steps.step("evaluate"):
             folder = data_folder(data, workspace)
             saved_model = model or pushed_model(place.serving)

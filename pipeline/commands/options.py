@@ -36,6 +36,12 @@ Parameter = Annotated[
     list[str] | None,
     typer.Option("--parameter", metavar="NAME=VALUE", help="Parameter of a run; may be repeated."),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace what is there, even if this command did not make it."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", help="Show what TFX, Beam and TensorFlow print.")

@@ -47,12 +47,12 @@ def predict(
 
     place = Workspace(workspace)
     settings = config.load(preset, set_ or [])
-    if server is None and model is None:
-        from components.push.versions import pushed_model
-
-        model = pushed_model(place.serving)
     with session(place.logs, "predict") as (out, _, steps):
         with steps.step("predict"):
+            if server is None and model is None:
+                from components.push.versions import pushed_model
+
+                model = pushed_model(place.serving)
             result: dict[str, Any] = {"output": str(output)}
             if beam:
                 from serving.predict.beam import Source, predict_with_beam

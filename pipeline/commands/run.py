@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from components.base.errors import NotBlessedError, RunError
+from components.base.errors import NotBlessedError
 from pipeline.commands import options
-from pipeline.commands.session import answer, data_folder
+from pipeline.commands.session import answer, data_folder, session
 from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
@@ -25,26 +25,21 @@ def run(
     Example: `denoise run --set training.epochs=3`.
     """
     from pipeline import config, display
-    from pipeline.history import summary
 
     require("tfx")
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
-    with place.lock(), display.quiet(place.logs / "run.log", verbose) as (out, err):
+    with place.lock(), session(place.logs, "run", verbose) as (out, err, _):
         stream = err if as_json else out
         if data is None:
             with display.Steps(stream, total=1) as steps, steps.step("Fashion-MNIST"):
                 folder = data_folder(None, workspace)
         else:
             folder = data_folder(data, workspace)
+        from pipeline.history import summary
         from pipeline.runners import local
 
-        try:
-            result = local.run(settings, place, folder, stream)
-        except RunError as error:
-            if verbose:
-                raise
-            raise type(error)(f"{error}\nThe whole log: {place.logs / 'run.log'}") from error
+        result = local.run(settings, place, folder, stream)
         if as_json:
             answer(result, as_json, out)
         summary.show(result, display.console(stream))

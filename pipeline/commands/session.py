@@ -8,18 +8,22 @@ import json
 import os
 import pathlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
+
+from components.base.errors import UsageError
 
 if TYPE_CHECKING:
     import rich.console
 
+    from components.base.settings import Settings
     from pipeline.display import Steps
 
 
 @contextlib.contextmanager
 def session(
-    logs: pathlib.Path, command: str, verbose: bool = False, steps: int = 1
+    logs: pathlib.Path, command: str, verbose: bool = False
 ) -> Iterator[tuple[IO[str], IO[str], Steps]]:
     """Sends what libraries print to a log, and shows the command's steps on standard error.
 
@@ -27,18 +31,26 @@ def session(
       logs: Folder of the log, which is `<command>.log`.
       command: Name of the command.
       verbose: Libraries print to the terminal; there is no log.
-      steps: Number of steps that will be shown.
 
     Yields:
       Standard output, standard error, and the steps.
+
+    Raises:
+      Exception: what is raised inside, with the log in its attribute `log`, where there is one
+        that says more: not of wrong usage that no step found.
     """
     from pipeline import display
 
-    with (
-        display.quiet(logs / f"{command}.log", verbose) as (out, err),
-        display.Steps(err, total=steps) as shown,
-    ):
-        yield out, err, shown
+    log = logs / f"{command}.log"
+    with display.quiet(log, verbose) as (out, err), display.Steps(err) as steps:
+        try:
+            yield out, err, steps
+        except Exception as error:
+            if not isinstance(error, UsageError) or error.step is not None:
+                traceback.print_exception(error)
+                if not verbose:
+                    error.log = log  # type: ignore[attr-defined]
+            raise
 
 
 def without_log() -> contextlib.AbstractContextManager[Any]:
@@ -109,6 +121,24 @@ def listing(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool)
         console.print(table)
 
     answer(rows, as_json, show=show)
+
+
+def read_by(
+    preset: str, settings: Settings, data: pathlib.Path | None = None
+) -> Iterator[pathlib.Path]:
+    """The files and folders that a command reads of what the user named.
+
+    Args:
+      preset: As given: a name, or the path of a YAML file.
+      settings: What was loaded.
+      data: The data folder, if it is a local one.
+    """
+    yield pathlib.Path(preset)
+    if settings.data.schema_file is not None:
+        yield pathlib.Path(settings.data.schema_file)
+    if data is not None:
+        yield data
+        yield from data.rglob("*")
 
 
 def data_folder(given: pathlib.Path | None, workspace: pathlib.Path) -> pathlib.Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.commands import options
-from pipeline.commands.session import answer
+from pipeline.commands.session import answer, without_log
 from pipeline.workspace import Workspace
 
 
@@ -14,7 +14,8 @@ def status(
 
     Example: `denoise status --json`.
     """
-    from pipeline.history import status as run_status
+    with without_log():
+        from pipeline.history import status as run_status
 
-    history = run_status.history(Workspace(workspace))
+        history = run_status.history(Workspace(workspace))
     answer(history, as_json, show=lambda console: run_status.show(history, console))

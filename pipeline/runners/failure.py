@@ -14,5 +14,8 @@ def explained(step: str, error: BaseException) -> errors.DenoiseError:
     """
     known = errors.explained(error)
     if known is not None:
-        return type(known)(f"{step}: {known}")
-    return errors.RunError(f"{step} failed: {type(error).__name__}: {error}")
+        failure = type(known)(f"{step}: {known}")
+    else:
+        failure = errors.RunError(f"{step} failed: {type(error).__name__}: {error}")
+    failure.step = step
+    return failure

@@ -7,12 +7,16 @@ so the steps' entry point, `pipeline.runners.kubeflow.container`, is the same.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pathlib
 import re
+import tempfile
 from typing import Any
 
 from components.base.errors import UsageError
+from components.base.files import write_json
 from components.base.places import Places
 from components.base.settings import Settings
 from pipeline.runners.kubeflow.check import check as check_spec
@@ -99,7 +103,7 @@ def check(job: dict[str, Any], places: Places) -> None:
 
 
 def write(job: dict[str, Any], output: pathlib.Path) -> None:
-    """Writes a PipelineJob and loads it with Vertex's SDK, as a client would.
+    """Writes a PipelineJob, once Vertex's SDK has loaded it as a client would.
 
     Raises:
       UsageError: the file has no .json name, or the SDK does not take it.
@@ -109,16 +113,35 @@ def write(job: dict[str, Any], output: pathlib.Path) -> None:
 
     if output.suffix != ".json":
         raise UsageError(f"--output {output}: a job for Vertex AI is written as .json.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(job, indent=2, sort_keys=True) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = pathlib.Path(folder, "job.json")
+        write_json(scratch, job)
+        try:
+            # Nothing is sent: a job reaches Vertex when it is submitted.
+            pipeline_jobs.PipelineJob(
+                display_name=job["displayName"],
+                template_path=str(scratch),
+                project="any",
+                location="us-central1",
+                credentials=AnonymousCredentials(),
+            )
+        except Exception as error:
+            raise UsageError(f"{output}: Vertex's SDK does not load it: {error}") from error
+    write_json(output, {**job, "labels": {_LABEL: _digest(job)}})
+
+
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds what `write` wrote, unchanged."""
     try:
-        # Nothing is sent: a job reaches Vertex when it is submitted.
-        pipeline_jobs.PipelineJob(
-            display_name=job["displayName"],
-            template_path=str(output),
-            project="any",
-            location="us-central1",
-            credentials=AnonymousCredentials(),
-        )
-    except Exception as error:
-        raise UsageError(f"{output}: Vertex's SDK does not load it: {error}") from error
+        job = json.loads(pathlib.Path(path).read_text())
+        return bool(job.pop("labels") == {_LABEL: _digest(job)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+_LABEL = "denoise-sha256"
+"""JSON has no comments: a label of the job says what this command wrote."""
+
+
+def _digest(job: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from components.base import libraries
 from components.base.errors import DenoiseError
 from serving.server.options import ServerOptions, parse_flags, server_options
 
@@ -122,7 +123,9 @@ async def _watch_configuration(core: object) -> None:
 
 
 def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = None) -> int:
-    """Serves until SIGTERM or SIGINT, then finishes what was begun. A second signal ends now.
+    """Serves until SIGTERM or SIGINT, then finishes what was begun.
+
+    A second signal ends the process now, and so does the first while the models are loaded.
 
     Args:
       options: Which models, where, how.
@@ -137,6 +140,7 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
       UsageError: the options name a file that is wrong, or an address in use.
     """
     stopped_by: list[signal.Signals] = []
+    serving = False
 
     _prepare_process()
 
@@ -146,7 +150,8 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
 
         def on_signal(number: signal.Signals) -> None:
             stopped_by.append(number)
-            if stop.is_set():
+            if stop.is_set() or not serving:
+                _log.info("stopped by %s", number.name)
                 os._exit(128 + number)
             stop.set()
 
@@ -154,6 +159,8 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
             loop.add_signal_handler(number, on_signal, number)
 
         def on_start(addresses: Addresses) -> None:
+            nonlocal serving
+            serving = True
             # A JSON body is many small lists, whose number starts garbage collections, each
             # of which would walk through all of TensorFlow's modules: milliseconds each.
             gc.collect()
@@ -162,6 +169,7 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
 
         await _serve(options, stop, on_start)
 
+    libraries.load_tensorflow()
     asyncio.run(main())
     return 128 + signal.SIGINT if stopped_by[0] is signal.SIGINT else 0
 
@@ -251,8 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    libraries.calm()
     try:
         return serve(parse_flags(sys.argv[1:] if arguments is None else arguments))
     except DenoiseError as error:

@@ -107,6 +107,9 @@ def test_a_truncated_file_stops_the_run_before_training(fresh, data, tmp_path):
     done = Denoise(fresh.workspace, broken).run()
     assert done.returncode == 1
     assert "cut.csv.gz" in done.stderr
+    log = fresh.workspace / "logs" / "run.log"
+    assert done.stderr.endswith(f"The whole log: {log}\n")
+    assert "DataError" in log.read_text()
     assert "Traceback" not in done.stderr
     assert _states(fresh) == {"CsvIngestion": "failed"}
     assert fresh.versions() == []

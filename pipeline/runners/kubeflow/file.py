@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from components.base.errors import UsageError
+from components.base.files import signed, whole
 from pipeline.runners.kubeflow.check import check
 
 
@@ -20,7 +21,7 @@ def to_yaml(spec: dict[str, Any]) -> str:
 
 
 def write(spec: dict[str, Any], output: pathlib.Path) -> None:
-    """Writes a PipelineSpec and loads it with the KFP SDK, as a client would.
+    """Writes a PipelineSpec, once the KFP SDK has loaded it as a client would.
 
     Raises:
       UsageError: the file has no .yaml name, or the SDK does not take it.
@@ -29,12 +30,13 @@ def write(spec: dict[str, Any], output: pathlib.Path) -> None:
 
     if output.suffix not in (".yaml", ".yml"):
         raise UsageError(f"--output {output}: Kubeflow Pipelines takes names in .yaml only.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(to_yaml(spec))
+    text = signed(to_yaml(spec))
     try:
-        components.load_component_from_file(str(output))
+        components.load_component_from_text(text)
     except Exception as error:
         raise UsageError(f"{output}: the KFP SDK does not load it: {error}") from error
+    with whole(output, "w") as file:
+        file.write(text)
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:

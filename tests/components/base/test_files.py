@@ -10,7 +10,17 @@ import sys
 import pytest
 
 from components.base.errors import UsageError
-from components.base.files import plainly_named, refuse_inputs, shown, whole, write_json
+from components.base.files import (
+    is_json_with,
+    is_signed,
+    plainly_named,
+    refuse_inputs,
+    refuse_others,
+    shown,
+    signed,
+    whole,
+    write_json,
+)
 
 NAMES = (
     "[a]",
@@ -106,3 +116,44 @@ def test_inputs_are_found_by_any_path(tmp_path):
     with pytest.raises(UsageError, match=r"folder, the same as .*in, is an input"):
         refuse_inputs([tmp_path / "folder"], [tmp_path / "in"])
     refuse_inputs([tmp_path / "in" / "b.png", tmp_path / "copy"], [source, tmp_path / "in"])
+
+
+def test_what_was_made_here_is_recognised_until_somebody_changes_it(tmp_path):
+    file = tmp_path / "schema.pbtxt"
+    file.write_text(signed("feature { name: 'é' }\n"))
+    assert is_signed(file)
+    assert file.read_text().startswith("# ")
+    with file.open("a") as stream:
+        stream.write("# curated\n")
+    assert not is_signed(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"feature {}\n", b"\xff\n", b"# Written by denoise\n"])
+def test_what_others_made_is_not_ours(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    assert not is_signed(tmp_path / "file")
+    assert not is_json_with(tmp_path / "file", "methods")
+
+
+def test_what_others_made_is_overwritten_only_if_asked(tmp_path):
+    mine, ours = tmp_path / "mine.yaml", tmp_path / "ours.yaml"
+    mine.write_text("a: 1\n")
+    ours.write_text(signed("a: 1\n"))
+    refuse_others([ours, tmp_path / "new.yaml"], is_signed, overwrite=False)
+    refuse_others([mine], is_signed, overwrite=True)
+    with pytest.raises(UsageError, match=r"mine\.yaml exists.*--overwrite"):
+        refuse_others([ours, mine], is_signed, overwrite=False)
+
+
+def test_a_dangling_link_counts_as_what_exists(tmp_path):
+    """Writing through it would make a file that nobody named."""
+    link = tmp_path / "link.yaml"
+    link.symlink_to(tmp_path / "elsewhere.yaml")
+    with pytest.raises(UsageError, match="--overwrite"):
+        refuse_others([link], is_signed, overwrite=False)
+
+
+def test_json_is_recognised_by_its_members(tmp_path):
+    write_json(tmp_path / "a.json", {"methods": [], "results": []})
+    assert is_json_with(tmp_path / "a.json", "methods", "results")
+    assert not is_json_with(tmp_path / "a.json", "methods", "outcome")

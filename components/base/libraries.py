@@ -1,0 +1,56 @@
+"""Keeps what TensorFlow and its companions say of themselves from whoever called us."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+_ERROR = re.compile(rb"(\S+ \S+: )?[EF]\d* ")
+"""Begin of a line: `2026-01-01 00:00:00.000000: E file.cc:1] …`, or absl's `E0000 00:00:… `."""
+
+
+def calm() -> None:
+    """Turns off, at the source, what nobody can act on. Call it before TensorFlow is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # Else this process takes all of a GPU's memory, and one that trains for it has none.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # TFX's proto and beam modules warn of their own internals.
+    warnings.filterwarnings("ignore")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow, and lets it look for devices, without its greetings.
+
+    TensorFlow 2.21 never calls absl::InitializeLog, and before that absl writes to standard error
+    whatever level is set. Errors are shown on a machine with a GPU, where one can act on them.
+    """
+    with _greetings_held_back():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _greetings_held_back() -> Iterator[None]:
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held, os.fdopen(os.dup(2), "wb") as stderr:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr.fileno(), 2)
+            if any(pathlib.Path("/dev").glob("nvidia[0-9]*")):
+                held.seek(0)
+                stderr.writelines(line for line in held if _ERROR.match(line))
