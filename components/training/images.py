@@ -1,12 +1,14 @@
 """Transformed Examples to batches.
 
-Images are decoded once. While they fit, they stay in memory as one array and an
-epoch is a stateless permutation of their indices, so a run that is killed and
-resumed sees the very batches it would have seen.
+Images are decoded once. While they fit, they stay on the device or in memory as one array and an
+epoch is a stateless permutation of their indices, so a run that is killed and resumed sees the
+very batches it would have seen.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +16,12 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
+from components.base import records
 from components.base.progress import report
-from components.base.records import records
 from components.base.settings import TrainingSettings
+from components.training import recipe
+from components.training.job import Job
+from components.training.workers import Worker
 
 READ_BATCH = 512
 SHUFFLE_BUFFER = 16_384
@@ -24,6 +29,125 @@ MEMORY_SHARE = 4
 """`training.cache: auto` keeps images in memory up to one part in this many of what is free."""
 DEVICE_BYTES = 2 << 30
 """`training.cache: auto` keeps up to so many bytes of images on a GPU, where there is one."""
+
+
+class Images:
+    """The images of a training, wherever they are kept, as this worker sees them.
+
+    Args:
+      job: What is trained, on which Examples.
+      worker: Its part of each batch, and of the images to validate with, is given.
+      limit: Images to train on; of more, every n-th.
+      gpus: How many there are to keep images on.
+      replicas: Devices that share each batch.
+
+    Attributes:
+      number: Images in an epoch.
+      held_out: Images to validate with, of all workers.
+      batch_size: Images a batch, of all workers; no more than there are.
+      steps, per_execution: Batches an epoch, and in one call.
+      cache: Where the images are kept: `device`, `memory` or `disk`.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        worker: Worker | None = None,
+        limit: int | None = None,
+        gpus: int = 0,
+        replicas: int = 1,
+    ):
+        self._worker = worker or Worker()
+        self._replicas = replicas
+        self._read: dict[str, np.ndarray] = {}
+        count = records.count(job.train_files)
+        self.held_out = records.count(job.eval_files)
+        self._every = -(-count // limit) if limit else 1
+        self.number = -(-count // self._every)
+        self.cache = place(job.training, self.number, job.image.shape, gpus)
+        self._take(job)
+        self._validation_batch_size = 4 * self.batch_size
+
+    def _take(self, job: Job) -> None:
+        settings = job.training
+        if self._replicas > 1:
+            # Keras 3.12's loop over several steps fails on more than one replica.
+            settings = settings.model_copy(update={"steps_per_execution": 1})
+        self._job = job
+        self.batch_size = min(settings.batch_size, self.number)
+        self.steps, self.per_execution = recipe.steps_per_epoch(settings, self.number)
+
+    def of(self, job: Job) -> Images:
+        """The same images for a job with other settings; what was read is not read again, and
+        what is validated with stays."""
+        _ = self.validation  # Made here, it is shared.
+        other = copy.copy(self)
+        other._take(job)
+        return other
+
+    @property
+    def source(self) -> str:
+        """What a model is fed in training: clean images, or Transform's noisy ones."""
+        return "clean" if self._job.training.noise == "fresh" else "noisy"
+
+    def _training_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        names = dict.fromkeys((self.source, "clean"))
+        missing = [name for name in names if name not in self._read]
+        if missing:
+            arrays = load(self._job.train_files, self._job.image.shape, missing, self._every)
+            self._read.update(zip(missing, arrays, strict=True))
+        return self._read[self.source], self._read["clean"]
+
+    @functools.cached_property
+    def resident(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Inputs and targets for the device, float32 (M, H, W, C) each, those to train on first;
+        None: batches hold the images themselves."""
+        if self.cache != "device":
+            return None
+        noisy, clean = load(self._job.eval_files, self._job.image.shape, ("noisy", "clean"))
+        inputs, targets = self._training_arrays()
+        return np.concatenate([inputs, noisy]), np.concatenate([targets, clean])
+
+    def training(self, first_epoch: int = 0) -> tf.data.Dataset:
+        """Endless batches to train on: (inputs, targets), or indices of `resident` twice.
+
+        Args:
+          first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
+        """
+        part = self._worker.part(self.batch_size)
+        order = (self.batch_size, self.steps, self._job.seed, first_epoch, part)
+        if self.cache == "device":
+            return shuffled_indices(self.number, *order)
+        if self.cache == "memory":
+            return shuffled(self._training_arrays(), *order)
+        return streamed(
+            self._job.train_files,
+            self._job.image.shape,
+            (self.source, "clean"),
+            len(part),
+            self._job.seed,
+            every=self._every * self._worker.number,
+            first=self._every * self._worker.index,
+        )
+
+    @functools.cached_property
+    def validation(self) -> tf.data.Dataset:
+        """Batches to validate with, (noisy, clean) or indices of `resident` twice."""
+        worker = self._worker
+        if self.resident is not None:
+            indices = tf.range(self.number, len(self.resident[0]), dtype=tf.int32)
+            indices = indices[worker.index :: worker.number]
+            return tf.data.Dataset.from_tensor_slices((indices, indices)).batch(
+                self._validation_batch_size
+            )
+        return parsed(
+            self._job.eval_files,
+            self._job.image.shape,
+            ("noisy", "clean"),
+            self._validation_batch_size,
+            every=worker.number,
+            first=worker.index,
+        ).cache()
 
 
 def parsed(
@@ -50,7 +174,7 @@ def parsed(
         example = tf.io.parse_example(serialised, spec)
         return tuple(example[name] for name in features)
 
-    examples = records(files).shard(every, first)
+    examples = records.records(files).shard(every, first)
     return examples.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
 
 

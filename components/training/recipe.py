@@ -7,14 +7,14 @@ Keras alone, no TensorFlow: the same recipe runs under KERAS_BACKEND=jax
 from __future__ import annotations
 
 import contextlib
-import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from components import models
 from components.base.settings import TrainingSettings
 from components.image import metrics
 from components.noise import parse
@@ -52,24 +52,13 @@ LOSSES = {
     "binary_crossentropy": "binary_crossentropy",
 }
 
-_BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 
-
-def precision(settings: TrainingSettings, gpus: int) -> str:
-    """The dtype policy `training.precision` asks for on this machine.
-
-    Measured with the default model: mixed_bfloat16 trains 1.3 to 1.8 times faster on a CPU
-    that has bfloat16 instructions, and slower on one that has not.
-    """
+def precision(settings: TrainingSettings, gpus: int) -> str | None:
+    """The dtype policy that `training.precision` asks for; None: what a measurement finds fastest
+    (components/training/precision.py)."""
     if settings.precision != "auto":
         return settings.precision
-    if gpus:
-        return "mixed_bfloat16"
-    with contextlib.suppress(OSError):
-        flags = pathlib.Path("/proc/cpuinfo").read_text().split()
-        if _BFLOAT16_CPU_FLAGS.intersection(flags):
-            return "mixed_bfloat16"
-    return "float32"
+    return "mixed_bfloat16" if gpus else None
 
 
 @contextlib.contextmanager
@@ -116,6 +105,21 @@ class ResidentImages(keras.layers.Layer):
 
     def load_own_variables(self, store: Any) -> None:
         pass
+
+
+def denoiser(
+    name: str, shape: tuple[int, int, int], arguments: Mapping[str, Any], policy: str
+) -> keras.Model:
+    """A denoiser that computes with a dtype policy.
+
+    Args:
+      name: Of the model, as in `models.MODELS`.
+      shape: (H, W, C).
+      arguments: Of the model.
+      policy: Such as `mixed_bfloat16`.
+    """
+    with dtype_policy(policy):
+        return models.build(name, shape, **arguments)
 
 
 def _of_pairs(function: Any) -> Any:

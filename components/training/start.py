@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pathlib
+from typing import TYPE_CHECKING
 
 import pydantic
+
+from components.base.errors import ModelError
+from components.training.result import KERAS_FILE
+
+if TYPE_CHECKING:
+    import keras
 
 FILE = "warm_start.json"
 """Beside the model to start from, and in `assets.extra` of the SavedModel that came of it."""
@@ -32,3 +39,44 @@ def write(start: Start, folder: pathlib.Path | str) -> None:
     """Keeps a Start in a folder, which is made where it is missing."""
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
     pathlib.Path(folder, FILE).write_text(start.model_dump_json())
+
+
+def load(folder: str | None, denoiser: keras.Model, name: str) -> Start | None:
+    """Gives a denoiser the weights to start from.
+
+    Args:
+      folder: Of a SavedModel exported here, beside a Start; None: start from nothing.
+      denoiser: Left as it is where nothing was pushed yet.
+      name: Of its architecture, for messages.
+
+    Returns:
+      The Start beside the folder, if there is one.
+
+    Raises:
+      ModelError: the model was not exported here, or is of another architecture.
+    """
+    if folder is None:
+        return None
+    found = read(pathlib.Path(folder).parent)
+    if found is None or found.version != NONE:
+        _set_weights(denoiser, pathlib.Path(folder) / KERAS_FILE, name)
+    return found
+
+
+def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> None:
+    import keras
+
+    if not keras_file.is_file():
+        raise ModelError(
+            f"training.warm_start: the pushed model has no {KERAS_FILE}, so it was not exported by "
+            "this pipeline. Train once with training.warm_start=false."
+        )
+    weights = keras.saving.load_model(keras_file, compile=False).get_weights()
+    if [array.shape for array in weights] != [array.shape for array in denoiser.get_weights()]:
+        raise ModelError(
+            f"training.warm_start: the pushed model has {sum(array.size for array in weights):,} "
+            f"weights, of another architecture than model {name} with its arguments and image "
+            f"shape, which has {denoiser.count_params():,}. Train once with "
+            "training.warm_start=false, or give the settings the pushed model was trained with."
+        )
+    denoiser.set_weights(weights)

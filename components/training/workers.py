@@ -11,34 +11,31 @@ they are for a private network only.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import enum
-import json
-import logging
-import logging.handlers
+import functools
 import math
-import multiprocessing
 import pathlib
-import signal
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent import futures
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from components.base import progress
-from components.base.errors import RunError, UsageError
+from components.base.errors import UsageError
+from components.base.settings import TrainingSettings
+from components.training.job import Job
 from components.training.result import WORKERS_FILE
 
+if TYPE_CHECKING:
+    from components.training.images import Images
+
 _GROUP = 1000
-"""Of the collective operations, apart from those that TensorFlow numbers itself."""
+"""Group id of our collective operations; TensorFlow's own ids are lower."""
 _POLL_SECONDS = 0.5
-_PR_SET_PDEATHSIG = 1
-_Result = TypeVar("_Result")
 
 
 class Use(enum.IntEnum):
@@ -55,7 +52,7 @@ class Use(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """This process among those that train together."""
+    """This process among those that train together; alone, it has nobody to wait for."""
 
     index: int = 0
     number: int = 1
@@ -86,9 +83,14 @@ class Worker:
             final_op="Id",
         )
 
+    def share(self, size: int) -> float:
+        """This worker's part of `size` images in a batch, of 1."""
+        return len(self.part(size)) / size
+
     def meet(self, use: Use) -> None:
         """Waits until all workers are here."""
-        self.sum(tf.zeros([1]), use)
+        if self.number > 1:
+            self.sum(tf.zeros([1]), use)
 
     def agree(self, use: Use, **values: str | bytes | int) -> None:
         """Checks that all workers have the same.
@@ -100,6 +102,8 @@ class Worker:
         Raises:
           UsageError: they differ; names what.
         """
+        if self.number == 1:
+            return
         texts = (
             value if isinstance(value, bytes) else str(value).encode() for value in values.values()
         )
@@ -120,6 +124,62 @@ class Worker:
                 f"training.strategy=multi_worker: the workers differ in {', '.join(differ)}. "
                 "Give all of them the same settings, Examples and versions, and start them again."
             )
+
+    def agree_on(self, job: Job, images: Images, finished_epochs: int) -> None:
+        """Checks that all workers train the same on the same.
+
+        Args:
+          job: What is trained.
+          images: Those of the job.
+          finished_epochs: Of an earlier training that was killed.
+
+        Raises:
+          UsageError: they differ; or there are more workers than images for them.
+        """
+        if self.number == 1:
+            return
+        if self.number > min(images.batch_size, images.held_out):
+            raise UsageError(
+                f"training.strategy=multi_worker: {self.number} workers are more than there are "
+                f"images in a batch ({images.batch_size}) or to validate with ({images.held_out})."
+            )
+        self.agree(
+            Use.AGREEMENT,
+            settings=job.fingerprint,
+            finished_epochs=finished_epochs,
+            training_images=images.number,
+            validation_images=images.held_out,
+            cache=images.cache,
+            tensorflow=tf.__version__,
+            keras=keras.__version__,
+        )
+
+    def agree_on_weights(self, model: keras.Model) -> None:
+        """Checks that all workers start from the same weights.
+
+        Raises:
+          UsageError: they do not.
+        """
+        if self.number > 1:
+            weights = b"".join(array.tobytes() for array in model.get_weights())
+            self.agree(Use.WEIGHTS, first_weights=weights)
+
+    def settings(self, training: TrainingSettings) -> TrainingSettings:
+        """As they were given, but no XLA where several workers exchange gradients."""
+        return training if self.number == 1 else training.model_copy(update={"jit_compile": "off"})
+
+    def optimizer(self, images: Images) -> Callable[..., keras.optimizers.Optimizer]:
+        """Adam on the gradient of all workers."""
+        if self.number == 1:
+            return keras.optimizers.Adam
+        return functools.partial(SummedAdam, worker=self, share=self.share(images.batch_size))
+
+    def callbacks(self, images: Images) -> list[keras.callbacks.Callback]:
+        """What makes the callbacks after these see the same on all workers."""
+        if self.number == 1:
+            return []
+        own = len(range(self.index, images.held_out, self.number))
+        return [SharedLogs(self, self.share(images.batch_size), own / images.held_out)]
 
 
 def resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
@@ -168,17 +228,22 @@ def this_worker() -> Worker:
     return Worker(tasks.index((found.task_type, found.task_id)), len(tasks))
 
 
-def connect() -> Worker:
-    """Waits for the other workers, an hour at the most (TensorFlow's own limit). Before
-    TensorFlow's first operation in this process.
+def join(settings: TrainingSettings) -> Worker:
+    """This process's place among those that train.
+
+    With `training.strategy` `multi_worker` it waits for the others, an hour at the most
+    (TensorFlow's own limit); TensorFlow must have done nothing yet in this process.
 
     Raises:
       UsageError: as `resolver`.
     """
+    if settings.strategy != "multi_worker":
+        return Worker()
     found = this_worker()
     if found.number > 1:
         progress.report("workers", 0, None, f"worker {found.index} waits for all {found.number}")
-        # Kept by TensorFlow's own context; what it leads to is that collective operations work.
+        # Constructing the strategy connects the workers. TensorFlow's context keeps the
+        # connection, so the object itself is not kept.
         tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver())
     return found
 
@@ -205,7 +270,7 @@ class SummedAdam(keras.optimizers.Adam):
         return super().apply(summed, trainable_variables)
 
 
-class OneRecord(keras.callbacks.Callback):
+class SharedLogs(keras.callbacks.Callback):
     """Makes what the callbacks after it see the same on all workers.
 
     Moving statistics (batch normalisation) become their mean before validation; losses and
@@ -242,89 +307,10 @@ class OneRecord(keras.callbacks.Callback):
         logs.update(zip(names, summed.tolist(), strict=True))
 
 
-class Backup(keras.callbacks.BackupAndRestore):
-    """All take up a killed run; the one that leads keeps its state.
-
-    It is also first to read, since it mends a backup that was being written when it was killed.
-
-    Args:
-      worker: This process.
-    """
-
-    def __init__(self, *arguments: Any, worker: Worker, **others: Any):
-        super().__init__(*arguments, **others)
-        self._worker = worker
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        if self._worker.leads:
-            super().on_train_begin(logs)
-        self._worker.meet(Use.RESTORED)
-        if not self._worker.leads:
-            super().on_train_begin(logs)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._worker.leads:
-            super().on_epoch_end(epoch, logs)
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self._worker.leads:
-            super().on_train_end(logs)
-
-
-def asked(folder: pathlib.Path) -> dict[str, Any]:
+def wait_for_request(folder: pathlib.Path) -> Job:
     """Waits for the Trainer's WORKERS_FILE in a folder, as long as it takes."""
     file = folder / WORKERS_FILE
     progress.report("workers", 0, None, f"waiting for a Trainer to ask for workers in {folder}")
     while not file.is_file():
         time.sleep(_POLL_SECONDS)
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
-
-
-def in_fresh_process(function: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Calls a function where TensorFlow has done nothing yet: only then it takes a cluster.
-
-    What it reports and raises arrives here, and it ends with this process.
-
-    Args:
-      function: Of a module.
-      *arguments: Plain values.
-
-    Raises:
-      RunError: the process was killed.
-    """
-    context = multiprocessing.get_context("spawn")
-    records: Any = context.Queue()
-    listener = logging.handlers.QueueListener(records, _Again())
-    listener.start()
-    try:
-        with futures.ProcessPoolExecutor(
-            1, mp_context=context, initializer=_begin, initargs=(records,)
-        ) as pool:
-            try:
-                return pool.submit(function, *arguments).result()
-            except KeyboardInterrupt:
-                # TensorFlow does not hear it while it waits for other workers.
-                for process in multiprocessing.active_children():
-                    process.kill()
-                raise
-    except futures.process.BrokenProcessPool as error:
-        raise RunError(
-            "training: the process that trained was killed or could not begin. If it was for "
-            "memory, give it more, or set training.cache=disk."
-        ) from error
-    finally:
-        listener.stop()
-
-
-class _Again(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        progress.LOGGER.handle(record)
-
-
-def _begin(records: Any) -> None:
-    # A thread that waits for the parent's end would not do: TensorFlow keeps the interpreter
-    # lock while it waits for other workers.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    progress.LOGGER.setLevel(logging.INFO)
-    progress.LOGGER.addHandler(logging.handlers.QueueHandler(records))
+    return Job.model_validate_json(file.read_text())

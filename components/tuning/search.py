@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pathlib
 import time
 import warnings
@@ -18,25 +19,20 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
-import tensorflow as tf
 from keras_tuner.engine import base_tuner
 from sklearn.exceptions import ConvergenceWarning
 from tfx.components.tuner.component import TunerFnResult
 
 from components import models
-from components.base import records
 from components.base.errors import RunError, UsageError
 from components.base.progress import report
-from components.base.settings import (
-    ImageSettings,
-    ModelSettings,
-    Search,
-    TrainingSettings,
-    TunerSettings,
-)
-from components.training import images as training_input
-from components.training import recipe
+from components.base.settings import Search, TrainingSettings, TunerSettings
+from components.training import precision, recipe
+from components.training.callbacks import Progress
 from components.training.hyperparameters import encode, lay_over, tuned
+from components.training.images import Images
+from components.training.job import Job
+from components.training.trainer import gpus
 from components.tuning.trials import Trial, Tuning
 
 OBJECTIVE = "val_psnr"
@@ -248,87 +244,65 @@ def _given(sections: Mapping[str, Any], fields: Mapping[str, Search]) -> dict[st
 def tuner_fn(fn_args: Any) -> TunerFnResult:
     """Unpacks TFX's arguments; `custom_config` holds the sections as plain values."""
     config = fn_args.custom_config
-    files = [*map(str, fn_args.train_files), *map(str, fn_args.eval_files)]
-    decides = json.dumps([config, files], sort_keys=True, default=str)
-    fingerprint = hashlib.sha256(decides.encode()).hexdigest()[:16]
+    folder = pathlib.Path(fn_args.working_dir)
+    given = _job(config, fn_args, {})
     settings = TunerSettings.model_validate(config["tuner"])
-    shape = ImageSettings.model_validate(config["image"]).shape
-    seed = config["seed"]
-
-    count, _ = (records.count(files) for files in (fn_args.train_files, fn_args.eval_files))
-    every = -(-count // settings.images)
-    number = -(-count // every)
-    own = TrainingSettings.model_validate(config["training"])
-    in_memory = training_input.place(own, number, shape, gpus=0) != "disk"
-    loaded: dict[str, np.ndarray] = {}
-    validation = training_input.parsed(
-        fn_args.eval_files, shape, ("noisy", "clean"), 4 * own.batch_size
-    ).cache()
-
-    def dataset(training: TrainingSettings, batch_size: int, steps: int) -> tf.data.Dataset:
-        source = "clean" if training.noise == "fresh" else "noisy"
-        if not in_memory:
-            return training_input.streamed(
-                fn_args.train_files, shape, (source, "clean"), batch_size, seed, every
-            )
-        missing = [name for name in {source, "clean"} if name not in loaded]
-        if missing:
-            arrays = training_input.load(fn_args.train_files, shape, missing, every)
-            loaded.update(zip(missing, arrays, strict=True))
-        arrays = (loaded[source], loaded["clean"])
-        return training_input.shuffled(arrays, batch_size, steps, seed, first_epoch=0)
+    policy = recipe.precision(given.training, gpus())
+    if policy is None:
+        fastest = precision.fastest(precision.measured(given, folder.parent))
+        os.environ.update(fastest.environment)
+        policy = fastest.precision
+    if given.training.cache == "device":
+        given = given.with_training(cache="memory")  # Each trial has a model of its own.
+    images = Images(given, limit=settings.images)
 
     def train(fields: dict[str, Any], epochs: int, tell: Callable[[float], None]) -> float:
-        sections = lay_over(config, fields)
-        model_settings = ModelSettings.model_validate(sections["model"])
-        training = TrainingSettings.model_validate({**sections["training"], "epochs": epochs})
-        # Without it every trial's graphs stay in memory.
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(seed)
-        batch_size = min(training.batch_size, number)
-        steps, per_execution = recipe.steps_per_epoch(training, number)
-        gpus = len(tf.config.list_physical_devices("GPU"))
-        with recipe.dtype_policy(recipe.precision(training, gpus)):
-            denoiser = models.build(model_settings.name, shape, **model_settings.arguments)
-        model = recipe.training_model(
-            denoiser,
-            config["noise"]["training"],
-            training,
-            steps * epochs,
-            seed,
-            per_execution,
-            gpus,
-        )
-        history = model.fit(
-            dataset(training, batch_size, steps),
-            epochs=epochs,
-            steps_per_epoch=steps,
-            validation_data=validation,
-            callbacks=[_Progress(tell, epochs, steps)],
-            verbose=0,
-        ).history
-        return float(history["val_psnr"][int(np.argmin(history["val_loss"]))])
+        job = _job(config, fn_args, {**fields, "training.epochs": epochs})
+        return _trial(job, images.of(job), policy, tell)
 
+    decides = json.dumps([config, given.train_files, given.eval_files], sort_keys=True)
     trials = Trials(
         oracle(settings, _given(config, settings.search_space)),
-        pathlib.Path(fn_args.working_dir) / fingerprint,
+        folder / hashlib.sha256(decides.encode()).hexdigest()[:16],
         train,
         settings,
-        number,
+        images.number,
     )
     return TunerFnResult(tuner=trials, fit_kwargs={"verbose": 0})
 
 
-class _Progress(keras.callbacks.Callback):
-    """Tells which share of a training is done."""
+def _job(config: Mapping[str, Any], fn_args: Any, fields: Mapping[str, Any]) -> Job:
+    """The training of a trial."""
+    return Job(
+        **lay_over(config, fields),
+        train_files=tuple(map(str, fn_args.train_files)),
+        eval_files=tuple(map(str, fn_args.eval_files)),
+        run_folder=fn_args.working_dir,
+    )
 
-    def __init__(self, tell: Callable[[float], None], epochs: int, steps: int):
-        super().__init__()
-        self._tell, self._epochs, self._steps = tell, epochs, steps
-        self._epoch = 0
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._tell((self._epoch + (batch + 1) / self._steps) / self._epochs)
+def _trial(job: Job, images: Images, policy: str, tell: Callable[[float], None]) -> float:
+    """Trains, and returns the validation PSNR in dB of the epoch with the least loss."""
+    # Without it every trial's graphs stay in memory.
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(job.seed)
+    total = images.steps * job.training.epochs
+    model = recipe.training_model(
+        recipe.denoiser(job.model.name, job.image.shape, job.model.arguments, policy),
+        job.noise.training,
+        job.training,
+        total,
+        job.seed,
+        images.per_execution,
+        gpus(),
+    )
+    progress = Progress(lambda done, _: tell(done / total), job.training.epochs, images.steps)
+    history = model.fit(
+        images.training(),
+        epochs=job.training.epochs,
+        steps_per_epoch=images.steps,
+        validation_data=images.validation,
+        callbacks=[progress],
+        verbose=0,
+    ).history
+    return float(history["val_psnr"][int(np.argmin(history["val_loss"]))])

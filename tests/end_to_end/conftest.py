@@ -68,7 +68,7 @@ class Denoise:
 
     def _wait_until_begun(self, step: str, process: subprocess.Popen) -> None:
         # In the middle of training: after an epoch was backed up.
-        begun = {"Trainer": "resume/*/backup/training_metadata.json"}.get(step, "*/*")
+        begun = {"Trainer": "resume/*/epoch-*"}.get(step, "*/*")
         deadline = time.monotonic() + 120
         while not list(self.workspace.glob(f"pipeline_root/{step}/{begun}")):
             assert process.poll() is None, f"the run ended before {step}"

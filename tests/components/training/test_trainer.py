@@ -13,7 +13,9 @@ from components import models
 from components.base import records
 from components.base.errors import ModelError, RunError, UsageError
 from components.base.settings import TrainingSettings
-from components.training import recipe, start, trainer
+from components.training import callbacks, recipe, start, trainer, workers
+from components.training.images import Images, parsed
+from components.training.job import Job
 from components.training.result import (
     HISTORY_FILE,
     KERAS_FILE,
@@ -21,6 +23,7 @@ from components.training.result import (
     REFERENCE_FILE,
     TRAINING_FILE,
 )
+from components.training.resume import Resume
 from pipeline.config import load
 from tests import transformed
 
@@ -97,9 +100,7 @@ def test_a_run_leaves_history_logs_reference_and_model(trained):
 def test_the_exported_weights_are_the_best_ones(trained, examples):
     history = np.genfromtxt(trained / "model_run" / "1" / HISTORY_FILE, delimiter=",", names=True)
     model = keras.saving.load_model(trained / "model" / "1" / "Format-Serving" / KERAS_FILE)
-    batches = trainer.training_input.parsed(
-        examples[1], (28, 28, 1), ("noisy", "clean"), batch_size=32
-    )
+    batches = parsed(examples[1], (28, 28, 1), ("noisy", "clean"), batch_size=32)
     ((noisy, clean),) = batches.as_numpy_iterator()
     loss = float(np.mean(recipe.log_mse(clean, model(noisy))))
     assert loss == pytest.approx(history["val_loss"].min(), abs=1e-4)
@@ -111,14 +112,14 @@ class _KilledError(Exception):
 
 def test_a_killed_training_ends_as_one_left_alone(tmp_path, trained, examples, monkeypatch):
     """Stopped in epoch 2, before it is backed up: the rest is the same to the last bit."""
-    on_epoch_end = trainer._LearningRate.on_epoch_end
+    on_epoch_end = callbacks.LearningRate.on_epoch_end
 
     def killed(self, epoch, logs=None):
         if epoch == 1:
             raise _KilledError
         on_epoch_end(self, epoch, logs)
 
-    monkeypatch.setattr(trainer._LearningRate, "on_epoch_end", killed)
+    monkeypatch.setattr(callbacks.LearningRate, "on_epoch_end", killed)
     with pytest.raises(_KilledError):
         trainer.run_fn(_fn_args(tmp_path, examples))
     monkeypatch.undo()
@@ -126,10 +127,35 @@ def test_a_killed_training_ends_as_one_left_alone(tmp_path, trained, examples, m
 
     run = tmp_path / "model_run" / "1"
     assert json.loads((run / TRAINING_FILE).read_text())["resumed_from_epoch"] == 1
-    whole = np.genfromtxt(trained / "model_run" / "1" / HISTORY_FILE, delimiter=",", names=True)
-    resumed = np.genfromtxt(run / HISTORY_FILE, delimiter=",", names=True)
-    for column in ("epoch", "loss", "val_loss", "learning_rate"):
-        np.testing.assert_allclose(resumed[column], whole[column], rtol=1e-5, err_msg=column)
+    whole = trained / "model_run" / "1"
+    assert (run / HISTORY_FILE).read_text() == (whole / HISTORY_FILE).read_text()
+    with np.load(run / REFERENCE_FILE) as one, np.load(whole / REFERENCE_FILE) as other:
+        np.testing.assert_array_equal(one["denoised"], other["denoised"])
+
+
+def test_the_callbacks_come_in_this_order(tmp_path, examples):
+    """What SharedLogs and LearningRate add is logged; the state that is kept holds the epoch's
+    weights and its line of the history."""
+    job = Job.of(_fn_args(tmp_path, examples))
+    names = {}
+    for worker in (workers.Worker(), workers.Worker(0, 2), workers.Worker(1, 2)):
+        made = trainer._callbacks(job, Images(job, worker), Resume(job, worker), worker)
+        names[worker] = [type(each).__name__ for each in made]
+    alone = [
+        "EpochSeeds",
+        "Progress",
+        "LearningRate",
+        "ModelCheckpoint",
+        "CSVLogger",
+        "TensorBoard",
+        "_Keep",
+        "EarlyStopping",
+    ]
+    assert names == {
+        workers.Worker(): alone,
+        workers.Worker(0, 2): ["SharedLogs", *alone],
+        workers.Worker(1, 2): ["SharedLogs", *alone[:3], "EarlyStopping"],
+    }
 
 
 def test_other_settings_do_not_resume(tmp_path, examples, monkeypatch):
@@ -137,7 +163,7 @@ def test_other_settings_do_not_resume(tmp_path, examples, monkeypatch):
         if epoch == 1:
             raise _KilledError
 
-    monkeypatch.setattr(trainer._LearningRate, "on_epoch_end", killed)
+    monkeypatch.setattr(callbacks.LearningRate, "on_epoch_end", killed)
     with pytest.raises(_KilledError):
         trainer.run_fn(_fn_args(tmp_path, examples))
     monkeypatch.undo()
@@ -201,10 +227,10 @@ def test_a_warm_start_from_another_architecture_is_refused(tmp_path, trained, ex
 
 def test_without_the_setting_a_base_model_is_left_alone(tmp_path, examples, monkeypatch):
     """A run on Kubeflow under a preset without it, of a pipeline compiled with it."""
-    given = {}
-    monkeypatch.setattr(trainer, "train", lambda *_, **named: given.update(named))
+    given = []
+    monkeypatch.setattr(trainer, "train", lambda job, tried: given.append(job))
     trainer.run_fn(_fn_args(tmp_path, examples, base_model=str(tmp_path)))
-    assert given["warm_start_from"] is None
+    assert [job.start for job in given] == [None]
 
 
 def test_what_the_tuner_found_is_trained_with_and_noted(tmp_path, examples):
@@ -321,7 +347,7 @@ def test_no_two_epochs_or_workers_draw_the_same_noise():
     images = tf.fill((1, 4, 4, 1), 0.5)
     drawn = []
     for worker in (0, 1):
-        epochs = trainer._Epochs(epochs=4, steps=5, seed=1, worker=worker)
+        epochs = callbacks.EpochSeeds(seed=1, worker=worker)
         epochs.set_model(model)
         for epoch in range(4):
             epochs.on_epoch_begin(epoch)

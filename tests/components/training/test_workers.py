@@ -207,7 +207,7 @@ def test_when_one_dies_the_other_ends_and_both_go_on_later(tmp_path, examples, m
     first, second = cluster.train(fn_args), cluster.train(fn_args)
     resume = tmp_path / "pipeline_root" / "Trainer" / "resume"
     deadline = time.monotonic() + 120
-    while not list(resume.glob("*/backup/training_metadata.json")):
+    while not list(resume.glob("*/epoch-*")):
         assert time.monotonic() < deadline
         assert first.poll() is None, first.communicate()[0][-3000:]
         time.sleep(0.2)
@@ -277,7 +277,7 @@ def test_callbacks_see_what_all_workers_see():
     model.layers[0].moving_mean.assign([0.0, 2.0, 4.0])
     model.layers[0].moving_variance.assign([1.0, 3.0, 5.0])
     scale = [np.asarray(each) for each in model.trainable_variables]
-    callback = workers.OneRecord(_WithOnes(0, 2), train_share=0.5, validation_share=0.25)
+    callback = workers.SharedLogs(_WithOnes(0, 2), train_share=0.5, validation_share=0.25)
     callback.set_model(model)
     callback.on_test_begin()
     np.testing.assert_array_equal(model.layers[0].moving_mean, [0.5, 1.5, 2.5])

@@ -1,0 +1,153 @@
+"""Calls in a process of its own: answers, progress, errors, and every way to die."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from components.base import child, progress
+from components.base.errors import DataError, RunError
+
+ROOT = pathlib.Path(__file__).parents[3]
+
+
+def _add(one, other):
+    return one + other, os.getpid()
+
+
+def _variable(name):
+    return os.environ.get(name)
+
+
+def _tell():
+    progress.report("count", 3, 7, "three of seven")
+
+
+def _refuse():
+    raise DataError("row 3 is wrong")
+
+
+class _OddError(Exception):
+    def __init__(self, one, other):
+        super().__init__(f"{one} {other}")
+
+
+def _refuse_oddly():
+    raise _OddError("cannot be", "pickled")
+
+
+def _die(number):
+    faulthandler.disable()  # pytest's; its lines would look like a failure.
+    os.kill(os.getpid(), number)
+
+
+def _leave():
+    os._exit(3)
+
+
+def _sleep():
+    time.sleep(60)
+
+
+@pytest.fixture(params=[True, False], ids=["fork", "spawn"])
+def fork(request):
+    return request.param
+
+
+def test_the_answer_of_another_process_arrives(fork):
+    total, process = child.call(_add, 2, 3, fork=fork)
+    assert total == 5
+    assert process != os.getpid()
+
+
+def test_progress_and_errors_arrive(fork, caplog):
+    with caplog.at_level("INFO", logger=progress.LOGGER.name):
+        child.call(_tell, fork=fork)
+    (record,) = [record for record in caplog.records if record.name == progress.LOGGER.name]
+    assert (record.step, record.done, record.total) == ("count", 3, 7)
+    assert record.getMessage() == "three of seven"
+    with pytest.raises(DataError, match="row 3"):
+        child.call(_refuse, fork=fork)
+    with pytest.raises(RunError, match="_OddError: cannot be pickled"):
+        child.call(_refuse_oddly, fork=fork)
+
+
+def test_variables_are_set_there_alone(fork, monkeypatch):
+    monkeypatch.delenv("CHILD_TEST", raising=False)
+    assert child.call(_variable, "CHILD_TEST", fork=fork, environment={"CHILD_TEST": "1"}) == "1"
+    assert "CHILD_TEST" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "advice"),
+    [
+        (signal.SIGILL, "ended by SIGILL", "training.precision=float32"),
+        (signal.SIGSEGV, "ended by SIGSEGV", "fault in native code"),
+        (signal.SIGKILL, "ended by SIGKILL", "memory"),
+        (signal.SIGTERM, "ended by SIGTERM", "Run again"),
+    ],
+)
+def test_a_signal_that_ends_it_is_named(number, reason, advice):
+    with pytest.raises(child.DiedError, match=reason) as caught:
+        child.call(_die, number, fork=True)
+    assert advice in str(caught.value)
+    assert caught.value.reason.startswith(reason)
+
+
+def test_an_end_without_an_answer_is_named(fork):
+    with pytest.raises(child.DiedError, match="exit status 3"):
+        child.call(_leave, fork=fork)
+
+
+def test_a_limit_ends_it():
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match="longer than 1 s"):
+        child.call(_sleep, fork=True, seconds=1)
+    assert time.monotonic() - started < 30
+
+
+PARENT = """
+import os, pathlib, sys, time
+from components.base import child
+def sleep():
+    pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+    time.sleep(60)
+child.call(sleep, fork=True)
+"""
+
+
+def _runs(process: int) -> bool:
+    try:
+        return "Z" not in pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2][:3]
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_it_ends_with_its_parent(tmp_path, number):
+    noted = tmp_path / "process"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, noted], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (noted.exists() and noted.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process = int(noted.read_text())
+        assert _runs(process)
+        parent.send_signal(number)
+        parent.wait(timeout=30)
+        while _runs(process):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        parent.kill()
+        parent.wait()

@@ -1,0 +1,119 @@
+"""What runs on this machine is measured: a candidate that dies is a line of the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from components.base.errors import UsageError
+from components.training import precision
+from components.training.result import Candidate
+from tests.components.training import measures
+
+ROOT = pathlib.Path(__file__).parents[3]
+FLOAT32, BFLOAT16 = precision.CANDIDATES[:2]
+
+
+def _measured(folder, measure, **model):
+    return precision.measured(measures.job(folder, **model), folder, (FLOAT32, BFLOAT16), measure)
+
+
+def test_a_candidate_that_dies_is_a_line_of_the_log(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        tried = _measured(tmp_path, measures.bfloat16_dies)
+    assert [each.images_per_second for each in tried] == [400.0, None]
+    assert "SIGILL" in tried[1].error
+    (line,) = [r.getMessage() for r in caplog.records if r.name == precision.__name__]
+    assert "mixed_bfloat16 cannot train here" in line
+    assert "SIGILL" in line
+    assert precision.fastest(tried).precision == "float32"
+
+
+def test_what_was_measured_is_kept_for_this_machine_and_model(tmp_path, monkeypatch):
+    first = _measured(tmp_path, measures.bfloat16_is_faster)
+    assert precision.fastest(first).precision == "mixed_bfloat16"
+    # Were it measured again, it would die.
+    assert _measured(tmp_path, measures.bfloat16_dies) == first
+    other_model = _measured(tmp_path, measures.bfloat16_dies, widths=[8])
+    assert precision.fastest(other_model).precision == "float32"
+    monkeypatch.setattr(precision, "_cpu", lambda: ["model name : another"])
+    assert precision.fastest(_measured(tmp_path, measures.bfloat16_dies)).precision == "float32"
+    monkeypatch.undo()
+    assert _measured(tmp_path, measures.bfloat16_dies) == first
+
+
+def test_a_file_that_cannot_be_read_is_measured_anew(tmp_path, caplog):
+    (tmp_path / precision.FILE).write_text('{"cut": [')
+    assert _measured(tmp_path, measures.bfloat16_is_faster)[1].images_per_second == 700.0
+    assert "measured anew" in caplog.text
+    assert len(json.loads((tmp_path / precision.FILE).read_text())) == 1
+
+
+def test_one_that_hangs_is_too_slow_and_one_that_fails_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "_LIMIT_SECONDS", 30)
+    tried = precision.measured(measures.job(tmp_path), tmp_path / "1", (BFLOAT16,), measures.hangs)
+    assert tried[0].error == "took longer than 30 s"
+    failed = _measured(tmp_path / "2", measures.fails)
+    assert failed[0].error == "ValueError: no kernel for this"
+    assert precision.fastest(failed) == FLOAT32
+    with pytest.raises(UsageError, match="widths cannot be 0"):
+        _measured(tmp_path / "3", measures.refuses)
+
+
+def _rates(*rates):
+    return [
+        Candidate(precision=f"p{number}", images_per_second=rate)
+        for number, rate in enumerate(rates)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ((400, 761, 760), 1),
+        ((400, 410, 415), 0),
+        ((None, 300, 400), 2),
+        ((540, 360, None), 0),
+        ((None, None, 5), 2),
+    ],
+)
+def test_the_fastest_is_taken_and_of_equals_the_preferred_one(rates, expected):
+    assert precision.fastest(_rates(*rates)).precision == f"p{expected}"
+
+
+TRY = """
+import json, pathlib, sys
+from components.training import precision
+from components.training.job import Job
+assert precision.untouched()
+folder = pathlib.Path(sys.argv[1])
+tried = precision.measured(Job.model_validate_json(sys.argv[2]), folder)
+assert precision.untouched()
+import tensorflow as tf
+tf.constant(1)
+assert not precision.untouched()
+print(json.dumps([each.model_dump(mode="json") for each in tried]))
+"""
+
+
+def test_the_very_model_trains_in_every_candidate(tmp_path):
+    """In a process where TensorFlow has computed nothing, as in the pipeline's."""
+    command = [sys.executable, "-c", TRY, tmp_path, measures.job(tmp_path).model_dump_json()]
+    environment = {k: v for k, v in os.environ.items() if k != precision.ISA}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    tried = [Candidate.model_validate(each) for each in json.loads(done.stdout)]
+    assert [each.name for each in tried] == [
+        "float32",
+        "mixed_bfloat16",
+        "mixed_bfloat16 with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16",
+    ]
+    assert tried[0].images_per_second > 0
+    for each in tried:
+        assert (each.images_per_second is None) == (each.error is not None)
