@@ -141,7 +141,7 @@ def measure(
     batch_size = min(training.batch_size, number)
 
     def build(epochs: int) -> tuple[keras.Model, keras.Model]:
-        with recipe.dtype_policy(recipe.precision(training, gpus=1)):
+        with recipe.dtype_policy(recipe.precision(training, gpus=1) or "float32"):
             denoiser = models.build(settings.model.name, shape, **settings.model.arguments)
         model = recipe.training_model(
             denoiser,

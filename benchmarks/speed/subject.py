@@ -213,10 +213,9 @@ def training(transformed: str, folder: str, epochs: int, repeats: int) -> dict[s
 
     import keras
 
-    from components import models
     from components.training import images as training_input
     from components.training import recipe, trainer
-    from components.training.result import LOGS_FOLDER
+    from components.training.result import LOGS_FOLDER, Training
     from pipeline.config import load
 
     settings = load("default", [f"training.epochs={epochs}"])
@@ -245,10 +244,11 @@ def training(transformed: str, folder: str, epochs: int, repeats: int) -> dict[s
         trainer.run_fn(arguments)
         return images / _epoch_seconds(place / "model_run" / "1" / LOGS_FOLDER)
 
-    def bare() -> float:
+    def bare(number: int) -> float:
+        """In the precision that the Trainer found fastest."""
         keras.utils.set_random_seed(settings.seed)
-        with recipe.dtype_policy(recipe.precision(settings.training, 0)):
-            denoiser = models.build(settings.model.name, shape, **settings.model.arguments)
+        policy = Training.read(pathlib.Path(folder, f"{number}", "model_run", "1")).precision
+        denoiser = recipe.denoiser(settings.model.name, shape, settings.model.arguments, policy)
         model = recipe.training_model(
             denoiser,
             settings.noise.training,
@@ -278,7 +278,7 @@ def training(transformed: str, folder: str, epochs: int, repeats: int) -> dict[s
     rates: dict[str, list[float]] = {"ours": [], "bare": []}
     for number in range(repeats):
         rates["ours"].append(ours(number))
-        rates["bare"].append(bare())
+        rates["bare"].append(bare(number))
     shutil.rmtree(folder, ignore_errors=True)
     return rates
 

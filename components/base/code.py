@@ -19,7 +19,7 @@ TEMPLATES = ("*.j2", "*.css")
 """Files that a module may read from its own folder."""
 NO_RESULT = frozenset(
     f"components.base.{name}"
-    for name in ("code", "errors", "libraries", "places", "progress", "settings")
+    for name in ("child", "code", "errors", "libraries", "places", "progress", "settings")
 )
 """Their code decides no result: settings and places reach the cache's key as values."""
 

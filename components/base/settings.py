@@ -126,7 +126,7 @@ class TrainingSettings(_Section):
     early_stopping_patience: int | None = Field(None, ge=1)
     """Epochs without a better validation loss before training stops; None: never."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    """`auto`: mixed_bfloat16 on a GPU and on CPUs with avx512_bf16 or amx_bf16."""
+    """`auto`: mixed_bfloat16 on a GPU; on a CPU what trains this model fastest, measured once."""
     jit_compile: Annotated[
         Literal["auto", "on", "off"],
         # What YAML makes of a bare on and off.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import pathlib
 import sys
@@ -238,15 +237,13 @@ def gather(
     from components.evaluation import result
     from components.serving_check.result import read_check
     from components.training.hyperparameters import lay_over
-    from components.training.result import TRAINING_FILE
+    from components.training.result import Training
 
     run_folder = pathlib.Path(artifacts.model_run)
-    training = json.loads((run_folder / TRAINING_FILE).read_text())
+    training = Training.read(run_folder).model_dump(mode="json")
     # What was trained with: the Tuner's findings, and the epochs, which an operator may have set
     # when starting a compiled pipeline.
-    settings = lay_over(
-        settings, {**training.get("tuned", {}), "training.epochs": training["epochs"]}
-    )
+    settings = lay_over(settings, {**training["tuned"], "training.epochs": training["epochs"]})
     check = read_check(artifacts.infra_blessing)
     misses = [str(miss) for miss in result.misses(artifacts.evaluation)]
     table = result.per_image(artifacts.evaluation)
@@ -313,7 +310,7 @@ def learning_rate(settings: dict[str, Any], training: dict[str, Any]) -> list[tu
 
     Args:
       settings: The run's, as plain values.
-      training: TRAINING_FILE.
+      training: A `Training`.
     """
     from components.training import recipe
 

@@ -31,6 +31,11 @@ DEVICE_BYTES = 2 << 30
 """`training.cache: auto` keeps up to so many bytes of images on a GPU, where there is one."""
 
 
+def gpus() -> int:
+    """How many GPUs TensorFlow sees."""
+    return len(tf.config.list_physical_devices("GPU"))
+
+
 class Images:
     """The images of a training, wherever they are kept, as this worker sees them.
 

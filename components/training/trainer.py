@@ -20,7 +20,7 @@ from components.base.settings import TrainingSettings
 from components.export import signatures
 from components.image.pixels import normalise, quantise
 from components.training import callbacks, precision, recipe, start, workers
-from components.training.images import Images, parsed
+from components.training.images import Images, gpus, parsed
 from components.training.job import Job
 from components.training.result import (
     HISTORY_FILE,
@@ -67,11 +67,6 @@ def run(job: Job) -> None:
     else:
         os.environ.update(environment)
         train(job, tried)
-
-
-def gpus() -> int:
-    """How many GPUs TensorFlow sees."""
-    return len(tf.config.list_physical_devices("GPU"))
 
 
 def strategy(settings: TrainingSettings) -> tf.distribute.Strategy:

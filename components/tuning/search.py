@@ -30,9 +30,8 @@ from components.base.settings import Search, TrainingSettings, TunerSettings
 from components.training import precision, recipe
 from components.training.callbacks import Progress
 from components.training.hyperparameters import encode, lay_over, tuned
-from components.training.images import Images
+from components.training.images import Images, gpus
 from components.training.job import Job
-from components.training.trainer import gpus
 from components.tuning.trials import Trial, Tuning
 
 OBJECTIVE = "val_psnr"

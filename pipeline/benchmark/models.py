@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from components.base.settings import ImageSettings, TrainingSettings
 from pipeline.benchmark.contents import Method
@@ -38,7 +40,7 @@ def trained_models(
     from tfx.utils import path_utils
 
     from components.noise import parse
-    from components.training.result import TRAINING_FILE
+    from components.training.result import Training
 
     if not workspace.metadata.exists():
         return []
@@ -50,10 +52,9 @@ def trained_models(
         if settings.get("image") != image.model_dump() or not saved_model.is_dir():
             continue
         trained_on = str(parse(settings["noise"]["training"]))
-        training = {}
-        file = pathlib.Path(model.model_run) / TRAINING_FILE
-        if file.is_file():
-            training = json.loads(file.read_text())
+        training: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError):
+            training = Training.read(model.model_run).model_dump()
         how = TrainingSettings.model_construct(**settings["training"]).model_dump(exclude=_HOW_FAST)
         matters = (settings["model"], trained_on, how, model.data)
         newest[json.dumps(matters, sort_keys=True)] = Method(

@@ -28,5 +28,4 @@ def train_worker(
                 "TF_CONFIG: says that this is the first worker, which is the one that `denoise "
                 "run` is on. Give this one another index."
             )
-        request = workers.asked(place.pipeline_root / "Trainer")
-        workers.in_fresh_process(trainer.run_request, request)
+        trainer.run(workers.wait_for_request(place.pipeline_root / "Trainer"))

@@ -80,11 +80,13 @@ def _run(run: str, steps: Steps, in_use: bool, latest: bool) -> RunStatus:
 def _trained_with(sections: dict[str, Any], model_run: str | None) -> dict[str, Any]:
     """The settings a Trainer was given, with what the Tuner found laid over them."""
     from components.training.hyperparameters import lay_over
-    from components.training.result import TRAINING_FILE
+    from components.training.result import Training
 
     given = {name: value for name, value in sections.items() if name != "code"}
-    file = pathlib.Path(model_run or "", TRAINING_FILE)
-    tuned = json.loads(file.read_text()).get("tuned", {}) if model_run and file.exists() else {}
+    try:
+        tuned = Training.read(model_run).tuned if model_run else {}
+    except FileNotFoundError:
+        tuned = {}
     return lay_over(given, tuned)
 
 

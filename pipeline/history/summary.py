@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import pathlib
 import time
 from typing import Any
@@ -106,7 +105,7 @@ def collect(
     from components.csv_ingestion.result import read_summary
     from components.evaluation import result as evaluation
     from components.serving_check.result import read_check
-    from components.training.result import LOGS_FOLDER, TRAINING_FILE
+    from components.training.result import LOGS_FOLDER, Training
     from components.tuning import trials
 
     summary = Summary(
@@ -126,7 +125,7 @@ def collect(
     if tuner_results := steps.output("Tuner", "tuner_results"):
         summary.tuning = trials.read(tuner_results.uri).model_dump(mode="json")
     if model_run := steps.output("Trainer", "model_run"):
-        summary.training = json.loads((pathlib.Path(model_run.uri) / TRAINING_FILE).read_text())
+        summary.training = Training.read(model_run.uri).model_dump(mode="json")
         summary.tensorboard = str(pathlib.Path(model_run.uri) / LOGS_FOLDER)
     if model := steps.output("Trainer", "model"):
         summary.model = path_utils.serving_model_path(model.uri)

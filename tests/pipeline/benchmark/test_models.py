@@ -1,12 +1,11 @@
 """Which of a workspace's models are benchmarked, and what they are called."""
 
-import json
 import pathlib
 
 import pytest
 
 from components.base.settings import ImageSettings, Settings
-from components.training.result import TRAINING_FILE
+from components.training.result import TRAINING_FILE, Training
 from pipeline.benchmark import models as trained_models
 from pipeline.benchmark.contents import Method
 from pipeline.history import status
@@ -37,7 +36,16 @@ def workspace(tmp_path, monkeypatch):
         (folder / "Format-Serving" / "variables").mkdir(parents=True)
         (folder / "Format-Serving" / "saved_model.pb").write_text(f"graph {number}")
         (folder / TRAINING_FILE).write_text(
-            json.dumps({"epochs": epochs, "seconds": 60.5, "parameters": 7, "precision": "float32"})
+            Training(
+                images=640,
+                epochs=epochs,
+                steps_per_epoch=10,
+                batch_size=64,
+                parameters=7,
+                precision="float32",
+                seconds=60.5,
+                images_per_second=84.6,
+            ).model_dump_json()
         )
         sections = ("image", "noise", "model", "training")
         models.append(
