@@ -18,6 +18,7 @@ SETTINGS = (
     "evaluation.thresholds={}",
     "training.epochs=2",
     "training.batch_size=32",
+    "training.precision=float32",
     "model.arguments={widths: [8, 8, 8], mixer_blocks: 1, mixer_tokens: 8, mixer_channels: 8}",
 )
 TRAIN, TEST = 400, 60
