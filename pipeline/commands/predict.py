@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from components.base.errors import UsageError
+from components.base.errors import DataError, UsageError
+from components.base.files import shown
 from pipeline.commands import options
 from pipeline.commands.session import answer, session
 from pipeline.workspace import Workspace
 
+if TYPE_CHECKING:
+    import rich.console
+
+    from serving.predict.beam import Shards
+    from serving.predict.files import Passed
+    from serving.predict.run import Prediction
+
 
 def predict(
     inputs: Annotated[
-        list[pathlib.Path],
-        typer.Argument(metavar="INPUT...", help="PNG or JPEG files, folders of them, or CSVs."),
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Images, CSVs, or folders of them."),
     ],
-    output: Annotated[
-        pathlib.Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")
-    ],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="DIR", help="Where to write.")],
     server: Annotated[
         str | None, typer.Option("--server", metavar="URL", help="grpc://HOST:8500 or http://….")
     ] = None,
@@ -32,6 +39,9 @@ def predict(
     ] = None,
     beam: Annotated[
         bool, typer.Option("--beam", help="Denoise large CSVs with Beam, in shards.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that this command did not make.")
     ] = False,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     preset: options.Preset = options.DEFAULT_PRESET,
@@ -48,26 +58,49 @@ def predict(
     place = Workspace(workspace)
     settings = config.load(preset, set_ or [])
     with session(place.logs, "predict") as (out, _, steps):
+        failed: Sequence[Passed] = ()
         with steps.step("predict"):
             if server is None and model is None:
                 from components.push.versions import pushed_model
 
                 model = pushed_model(place.serving)
-            result: dict[str, Any] = {"output": str(output)}
+            result: Shards | Prediction
             if beam:
                 from serving.predict.beam import Source, predict_with_beam
 
                 if add_noise:
                     raise UsageError("--add-noise: not with --beam.")
                 source = Source(server, str(model) if model else None)
-                result["shards"] = sum(
-                    predict_with_beam(str(path), str(output), source, settings.beam.pipeline_args)
-                    for path in inputs
+                result = predict_with_beam(
+                    inputs, output, source, settings.beam.pipeline_args, overwrite
                 )
             else:
-                from serving.predict.run import open_denoiser
+                from serving.predict.denoisers import open_denoiser
                 from serving.predict.run import predict as predict_files
 
+                paths = [pathlib.Path(path) for path in inputs]
                 with open_denoiser(server, model) as denoiser:
-                    result = dataclasses.asdict(predict_files(inputs, output, denoiser, add_noise))
-        answer(result, as_json, out)
+                    result = predict_files(
+                        paths, pathlib.Path(output), denoiser, add_noise, overwrite
+                    )
+                failed = result.failed
+        answer(result, as_json, out, lambda console: _show(dataclasses.asdict(result), console))
+    if failed:
+        raise DataError(
+            f"{len(failed)} of the files could not be denoised; the others are done.\n"
+            + "\n".join(f"  {shown(file.path)}: {file.reason}" for file in failed)
+        )
+
+
+def _show(entries: dict[str, Any], console: rich.console.Console) -> None:
+    for name, entry in entries.items():
+        if name == "notes":
+            lines = list(entry)
+        elif name == "ignored":
+            lines = [f"{shown(file['path'])}: {file['reason']}" for file in entry]
+        elif name == "failed" or entry is None:
+            continue
+        else:
+            lines = [shown(entry) if isinstance(entry, pathlib.Path) else str(entry)]
+        for line in lines:
+            console.print(f"{name:<15}{line}", markup=False, soft_wrap=True)

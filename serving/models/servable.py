@@ -15,6 +15,7 @@ import gc
 import pathlib
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
+from components.base.files import plainly_named
 from components.export.signatures import SIGNATURES
 from serving.protocol.codes import Code, StatusError, invalid_argument
 
@@ -65,9 +67,9 @@ class Servable:
         self._graph: Any = tf.Graph()
         self._session: Any = tf.compat.v1.Session(graph=self._graph, config=config)
         try:
-            with self._graph.as_default(), deprecation.silence():
+            with self._graph.as_default(), deprecation.silence(), plainly_named(path) as plain:
                 self._meta_graph: Any = tf.compat.v1.saved_model.load(
-                    self._session, list(tags), str(path)
+                    self._session, list(tags), str(plain)
                 )
         except (RuntimeError, OSError, ValueError) as error:
             self._session.close()
@@ -89,6 +91,8 @@ class Servable:
         # parts; of another model's nothing is known.
         self.independent_rows = set(SIGNATURES) <= set(self.signatures)
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
+        # A callable frees itself through modules that are gone when the interpreter ends.
+        weakref.finalize(self, self._callables.clear)
         self._lock = threading.Lock()
         self._in_use = 0
         self._idle = threading.Condition(self._lock)

@@ -1,25 +1,32 @@
-"""`denoise predict --beam`: a large CSV through RunInference, on any Beam runner.
+"""`denoise predict --beam`: large CSVs on any Beam runner.
 
 Files are cut into byte ranges; each becomes one output shard with its rows in order, so that
-the shards one after the other are the input, denoised.
+the shards one after the other are the input, denoised. Who reads a range writes its shard: only
+the ranges themselves go from worker to worker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import apache_beam as beam
-import numpy as np
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils.shared import Shared
 
 from components.base.errors import DataError, UsageError
+from components.base.files import shown
 from components.csv_ingestion.reader import RowFormat, read_head, read_rows
-from serving.predict.run import ANY_LABEL, LoadedDenoiser, ServedDenoiser, format_rows
+from serving.predict.denoisers import Denoiser, LoadedDenoiser, ServedDenoiser
+from serving.predict.files import claimed, find_inputs, format_rows
+from serving.predict.run import ANY_LABEL
 
 _RANGE_BYTES = 16 << 20
 _ROWS = 256
@@ -33,7 +40,7 @@ class Source:
     model: str | None
     model_name: str = "denoiser"
 
-    def open(self) -> ServedDenoiser | LoadedDenoiser:
+    def open(self) -> Denoiser:
         """Loads it, in the worker."""
         if self.server is not None:
             return ServedDenoiser(self.server, self.model_name)
@@ -42,63 +49,110 @@ class Source:
         return LoadedDenoiser(pathlib.Path(self.model))
 
 
+def absolute(location: str) -> str:
+    """A path as a worker in a folder of its own finds it; a URI as it is."""
+    return location if "://" in location else os.path.abspath(location)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """What was done."""
+
+    output: str
+    shards: int
+    """Files written."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Range:
     path: str
     start: int
     end: int | None
-    shard: int
-    shards: int
+    shard: str
+    """Name of the file that it becomes."""
+
+    def open(self) -> IO[bytes]:
+        packed = self.path.lower().endswith(".gz")
+        kind = CompressionTypes.GZIP if packed else CompressionTypes.UNCOMPRESSED
+        return FileSystems.open(self.path, compression_type=kind)
 
 
-class DenoiserHandler(ModelHandler[np.ndarray, np.ndarray, Any]):
-    """Runs blocks of rows, uint8 (n, H*W*C) each, through a denoiser."""
+def _csvs(inputs: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """(path or URI, size in bytes) of each CSV.
 
-    def __init__(self, source: Source, shape: tuple[int, int, int]) -> None:
-        super().__init__(max_batch_size=4)
-        self._source = source
-        self._shape = shape
+    Raises:
+      UsageError: there is none, or an input is no CSV.
+    """
+    for location in inputs:
+        # What exists under this very name is no pattern, whatever characters are in it.
+        if os.path.exists(location):
+            found = find_inputs([pathlib.Path(location)])
+            if found.images:
+                raise UsageError(f"{shown(found.images[0])}: --beam takes CSVs, not images.")
+            for path in found.csvs:
+                yield absolute(str(path)), path.stat().st_size
+            continue
+        [match] = FileSystems.match([absolute(location)])
+        files = {file.path: file.size_in_bytes for file in match.metadata_list}
+        taken = [path for path in sorted(files) if not path.rpartition("/")[2].startswith(".")]
+        if not taken:
+            raise UsageError(f"{shown(location)}: there is no such file.")
+        for path in taken:
+            yield path, files[path]
 
-    def load_model(self) -> Any:
-        return self._source.open()
 
-    def run_inference(
-        self, batch: Sequence[np.ndarray], model: Any, inference_args: Any = None
-    ) -> Iterable[np.ndarray]:
-        rows = np.concatenate(batch)
-        denoised = model.denoise(rows.reshape(-1, *self._shape)).reshape(rows.shape)
-        return np.split(denoised, np.cumsum([len(block) for block in batch])[:-1])
-
-    def get_num_bytes(self, batch: Sequence[np.ndarray]) -> int:
-        return sum(block.nbytes for block in batch)
-
-
-def _ranges(pattern: str) -> list[_Range]:
-    [match] = FileSystems.match([pattern])
-    parts = []
-    for file in sorted(match.metadata_list, key=lambda metadata: metadata.path):
-        size = file.size_in_bytes
-        if file.path.endswith(".gz") or size <= _RANGE_BYTES:
-            parts.append((file.path, 0, None))
+def _ranges(csvs: Sequence[tuple[str, int]]) -> list[_Range]:
+    parts: list[tuple[str, int, int | None]] = []
+    for path, size in csvs:
+        if path.lower().endswith(".gz") or size <= _RANGE_BYTES:
+            parts.append((path, 0, None))
             continue
         for start in range(0, size, _RANGE_BYTES):
-            parts.append((file.path, start, min(start + _RANGE_BYTES, size)))
-    if not parts:
-        raise UsageError(f"{pattern}: there is no such file.")
-    return [_Range(*part, shard, len(parts)) for shard, part in enumerate(parts)]
+            parts.append((path, start, min(start + _RANGE_BYTES, size)))
+    return [
+        _Range(*part, f"denoised-{number:05d}-of-{len(parts):05d}.csv")
+        for number, part in enumerate(parts)
+    ]
 
 
-class _ReadRange(beam.DoFn):
-    """A range to ((shard, block), (labels, pixels))."""
+class _DenoiseRange(beam.DoFn):
+    """A range of a CSV to a shard of the output; the model is loaded once in each process."""
 
-    def __init__(self, pixels: int) -> None:
-        self._row = RowFormat(pixels, ANY_LABEL)
+    def __init__(self, source: Source, shape: tuple[int, int, int], output: str) -> None:
+        height, width, channels = shape
+        self._source = source
+        self._shape = shape
+        self._output = output
+        self._row = RowFormat(height * width * channels, ANY_LABEL, width)
+        self._shared = Shared()
+        self._denoiser: Denoiser | None = None
 
-    def process(self, element: _Range) -> Iterator[Any]:  # type: ignore[override]
-        number = 0
-        with FileSystems.open(element.path) as stream:
-            row = read_head(stream, self._row, element.path, label="required")
-        with FileSystems.open(element.path) as stream:
+    def setup(self) -> None:
+        self._denoiser = self._shared.acquire(self._source.open)
+
+    def process(self, element: _Range) -> Iterator[str]:  # type: ignore[override]
+        path = FileSystems.join(self._output, element.shard)
+        # Under another name first, and one of its own: a bundle may be tried again, even while
+        # its first attempt is still under way.
+        partial = FileSystems.join(self._output, f".{secrets.token_hex(8)}.partial")
+        try:
+            with FileSystems.create(partial, "text/csv") as stream:
+                for rows in self._denoised(element):
+                    stream.write(rows)
+            if FileSystems.exists(path):
+                FileSystems.delete([path])
+            FileSystems.rename([partial], [path])
+        except BaseException:
+            if FileSystems.exists(partial):
+                FileSystems.delete([partial])
+            raise
+        yield path
+
+    def _denoised(self, element: _Range) -> Iterator[bytes]:
+        assert self._denoiser is not None
+        with element.open() as stream:
+            row = read_head(stream, self._row, element.path, label="optional")
+        with element.open() as stream:
             for before, found in read_rows(stream, row, element.start, element.end):
                 if found.bad:
                     bad = found.bad[0]
@@ -107,76 +161,72 @@ class _ReadRange(beam.DoFn):
                         f"{element.start}: {bad.reason}: {bad.detail} in {bad.text[:80]!r}"
                     )
                 for start in range(0, len(found.pixels), _ROWS):
-                    labels = found.labels[start : start + _ROWS]
-                    key = (element.shard, number, tuple(labels.tolist()))
-                    number += 1
-                    yield key, found.pixels[start : start + _ROWS]
-
-
-class _WriteShard(beam.DoFn):
-    """The blocks of a shard to a file."""
-
-    def __init__(self, output: str, shards: int) -> None:
-        self._output = output
-        self._shards = shards
-
-    def process(  # type: ignore[override]
-        self, element: tuple[int, Iterable[tuple[int, bytes]]]
-    ) -> Iterator[str]:
-        shard, blocks = element
-        path = FileSystems.join(self._output, f"denoised-{shard:05d}-of-{self._shards:05d}.csv")
-        # Under another name first: a retried bundle must not leave half a shard.
-        temporary = f"{path}.writing"
-        with FileSystems.create(temporary, "text/csv") as stream:
-            for _, text in sorted(blocks):
-                stream.write(text)
-        if FileSystems.exists(path):
-            FileSystems.delete([path])
-        FileSystems.rename([temporary], [path])
-        yield path
-
-
-def _as_text(element: tuple[tuple[int, int, tuple[int, ...]], np.ndarray]) -> Any:
-    (shard, number, labels), pixels = element
-    return shard, (number, format_rows(np.array(labels, np.int64), pixels))
+                    pixels = found.pixels[start : start + _ROWS]
+                    labels = found.labels[start : start + _ROWS] if row.labelled else None
+                    denoised = self._denoiser.denoise(pixels.reshape(-1, *self._shape))
+                    yield format_rows(labels, denoised.reshape(pixels.shape))
 
 
 def predict_with_beam(
-    pattern: str, output: str, source: Source, pipeline_args: Sequence[str] = ()
-) -> int:
-    """Denoises CSVs of `label,p1,...,pN` rows.
+    inputs: Sequence[str],
+    output: str,
+    source: Source,
+    pipeline_args: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Shards:
+    """Denoises CSVs of `label,p1,...,pN` rows, or of `p1,...,pN`.
 
     Args:
-      pattern: A path or a glob, in any file system Beam knows.
+      inputs: Paths, folders, or patterns with * and ?, in any file system Beam knows.
       output: The folder for `denoised-NNNNN-of-NNNNN.csv`.
       source: The denoiser.
       pipeline_args: Beam's flags, such as `--runner=FlinkRunner`.
-
-    Returns:
-      The number of shards written.
+      overwrite: Whether files that this command did not make may be replaced. In an object
+        store nothing tells who made a file: there it is needed for any that exists.
 
     Raises:
-      UsageError: there is no such file.
+      UsageError: there is no such file, or the output is an input or a file of somebody else.
       DataError: a row is not one; a distributed runner wraps it in an error of its own.
-      ModelError, ServerError: the denoiser cannot be used.
+      ModelError, NotDenoisedError: the denoiser cannot be used.
     """
-    ranges = _ranges(pattern)
+    csvs = list(_csvs(inputs))
+    ranges = _ranges(csvs)
+    output = absolute(output)
+    if source.model is not None:
+        source = dataclasses.replace(source, model=absolute(source.model))
     denoiser = source.open()
     shape = denoiser.shape
     denoiser.close()
-    height, width, channels = shape
-    if not FileSystems.exists(output):
-        FileSystems.mkdirs(output)
     options = PipelineOptions(["--runner=FnApiRunner", *pipeline_args])
-    with beam.Pipeline(options=options) as pipeline:
+    with (
+        _claimed(output, [part.shard for part in ranges], inputs, csvs, overwrite),
+        beam.Pipeline(options=options) as pipeline,
+    ):
         (
             pipeline
             | "Ranges" >> beam.Create(ranges)
             | "Spread" >> beam.Reshuffle()
-            | "ReadRows" >> beam.ParDo(_ReadRange(height * width * channels))
-            | "Denoise" >> RunInference(KeyedModelHandler(DenoiserHandler(source, shape)))
-            | "Format" >> beam.Map(_as_text)
-            | "ByShard" >> beam.GroupByKey()
-            | "WriteShards" >> beam.ParDo(_WriteShard(output, len(ranges)))
+            | "Denoise" >> beam.ParDo(_DenoiseRange(source, shape, output))
         )
-    return len(ranges)
+    return Shards(output, len(ranges))
+
+
+def _claimed(
+    output: str,
+    shards: Sequence[str],
+    inputs: Sequence[str],
+    csvs: Sequence[tuple[str, int]],
+    overwrite: bool,
+) -> contextlib.AbstractContextManager[None]:
+    """As `files.claimed`, for a folder in any file system."""
+    if "://" not in output:
+        read = [*inputs, *(path for path, _ in csvs)]
+        local = [pathlib.Path(path) for path in read if "://" not in path]
+        return claimed(pathlib.Path(output), shards, local, overwrite)
+    paths = [FileSystems.join(output, shard) for shard in shards]
+    for path in paths:
+        if path in dict(csvs) or (not overwrite and FileSystems.exists(path)):
+            raise UsageError(f"{path} exists. Give another -o DIR, or --overwrite.")
+    if not FileSystems.exists(output):
+        FileSystems.mkdirs(output)
+    return contextlib.nullcontext()

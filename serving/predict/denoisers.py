@@ -1,0 +1,138 @@
+"""What denoises: a model behind a server, or a SavedModel in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from components.base.errors import DenoiseError, ModelError, UsageError
+from components.base.files import shown
+from serving.client import ClientError, DenoiseClient
+
+
+class NotDenoisedError(DenoiseError):
+    """The server could not denoise, or the result could not be written; says why."""
+
+
+class Denoiser(Protocol):
+    """Denoises pixels."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+
+    def denoise(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (N, H, W, C) to the same."""
+
+    def close(self) -> None:
+        """Frees the model, or ends the connection."""
+
+
+class ServedDenoiser:
+    """A model behind a server."""
+
+    def __init__(self, url: str, model: str = "denoiser", version: int | str | None = None) -> None:
+        """Asks the server for the model's image shape.
+
+        Raises:
+          UsageError: the URL is wrong.
+          NotDenoisedError: the server cannot be asked, or has no such model.
+        """
+        try:
+            self._client = DenoiseClient(url, model, version)
+        except ValueError as error:
+            raise UsageError(f"--server {error}") from error
+        self.shape = self._asked(self._client.image_shape)
+
+    def _asked(self, call: Any, *args: Any) -> Any:
+        try:
+            return call(*args)
+        except ClientError as error:
+            raise NotDenoisedError(str(error)) from error
+
+    def denoise(self, images: np.ndarray) -> np.ndarray:
+        return self._asked(self._client.denoise, images)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class LoadedDenoiser:
+    """A SavedModel in this process."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        """Loads it.
+
+        Args:
+          path: A SavedModel, or a folder of versions, of which the newest is taken.
+
+        Raises:
+          ModelError: there is none, or it has no predict_pixels signature.
+        """
+        from components.push.versions import versions
+        from serving.models.servable import Servable
+        from serving.protocol.codes import from_exception
+
+        name = f"--model {shown(path)}"
+        if not (path / "saved_model.pb").is_file() and (pushed := versions(path)):
+            path = path / pushed[-1].name
+        if not (path / "saved_model.pb").is_file():
+            raise ModelError(
+                f"{name}: there is no SavedModel. Give the folder `denoise run` pushes "
+                "to, such as workspace/serving/denoiser, or one of its versions."
+            )
+        try:
+            self._servable = Servable("denoiser", 1, path)
+        except Exception as error:
+            raise ModelError(f"{name}: {from_exception(error).message}") from error
+        try:
+            image = self._servable.signatures["serving_default"].inputs["image"]
+            signature = self._servable.signatures["predict_pixels"]
+            self._input = signature.inputs["pixels"].name
+            self._output = signature.outputs["denoised"].name
+        except KeyError as error:
+            raise ModelError(f"{name}: the model has no {error}.") from error
+        height, width, channels = [dim.size for dim in image.tensor_shape.dim][1:]
+        self.shape = (height, width, channels)
+
+    def denoise(self, images: np.ndarray) -> np.ndarray:
+        pixels = images.reshape(len(images), -1).astype(np.int32)
+        [denoised] = self._servable.run({self._input: pixels}, (self._output,))
+        return denoised.reshape(images.shape).astype(np.uint8)
+
+    def close(self) -> None:
+        self._servable.close()
+
+
+@contextlib.contextmanager
+def open_denoiser(
+    server: str | None,
+    model: pathlib.Path | None,
+    model_name: str = "denoiser",
+    version: int | str | None = None,
+) -> Iterator[Denoiser]:
+    """The denoiser that --server or --model names.
+
+    Raises:
+      UsageError: neither or both are given.
+      NotDenoisedError: the server cannot be asked.
+      ModelError: the SavedModel cannot be loaded.
+    """
+    if (server is None) == (model is None):
+        raise UsageError(
+            "Give either --server URL, for example grpc://localhost:8500, or --model DIR."
+        )
+    denoiser: Denoiser
+    if server is not None:
+        denoiser = ServedDenoiser(server, model_name, version)
+    else:
+        assert model is not None
+        denoiser = LoadedDenoiser(model)
+    try:
+        yield denoiser
+    finally:
+        denoiser.close()

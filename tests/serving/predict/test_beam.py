@@ -1,0 +1,144 @@
+"""`denoise predict --beam`: shards in order, and nothing of others lost."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import apache_beam as beam
+import numpy as np
+import pytest
+
+from components.base.errors import UsageError
+from serving.predict import beam as predicting
+from tests.serving.predict.written import HEADER, write_image, write_rows
+
+ARGUMENTS = ["--runner=FnApiRunner"]
+
+
+@pytest.fixture
+def source(models):
+    return predicting.Source(None, str(models / "denoiser"))
+
+
+def read(output: pathlib.Path) -> np.ndarray:
+    files = sorted(path for path in output.iterdir() if not path.name.startswith("."))
+    lines = "".join(file.read_text() for file in files).splitlines()
+    return np.array([line.split(",") for line in lines], int)
+
+
+def test_shards_in_order(models, target, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(predicting, "_RANGE_BYTES", 20_000)
+    pixels = write_rows(tmp_path / "rows.csv", 700, HEADER)
+    served = predicting.Source(f"grpc://{target.grpc}", None)
+    for name, denoiser in (("model", source), ("server", served)):
+        done = predicting.predict_with_beam(
+            [str(tmp_path / "*.csv")], str(tmp_path / name), denoiser, ARGUMENTS
+        )
+        found = read(tmp_path / name)
+        assert done.shards > 1
+        np.testing.assert_array_equal(found[:, 0], np.arange(700) % 10)
+        np.testing.assert_array_equal(found[:, 1:], np.round(pixels / 2))
+
+
+def test_several_inputs_are_one_output(source, tmp_path, monkeypatch):
+    """Each used to write its shards over those of the one before."""
+    parts = [write_rows(tmp_path / name, 5) for name in ("b.csv", "a.CSV.GZ")]
+    (tmp_path / "folder").mkdir()
+    parts.append(write_rows(tmp_path / "folder" / "c.csv", 2, labelled=True))
+    monkeypatch.chdir(tmp_path)
+    done = predicting.predict_with_beam(["b.csv", "a.CSV.GZ", "folder"], "out", source, ARGUMENTS)
+    assert done == predicting.Shards(str(tmp_path / "out"), 3)
+    np.testing.assert_array_equal(
+        read(tmp_path / "out")[:, 1:], np.round(np.concatenate(parts) / 2)
+    )
+
+
+def test_rows_without_labels(source, tmp_path):
+    pixels = write_rows(tmp_path / "rows.csv", 3, labelled=False)
+    predicting.predict_with_beam([str(tmp_path / "rows.csv")], str(tmp_path / "out"), source)
+    np.testing.assert_array_equal(read(tmp_path / "out"), np.round(pixels / 2))
+
+
+@pytest.mark.parametrize("name", ["[v2]", "*", "a?b", "{a}", "a b", "%41", "#", "é"])
+def test_any_name(source, tmp_path, name):
+    pixels = write_rows(tmp_path / f"{name}.csv", 3)
+    write_rows(tmp_path / "other.csv", 9)
+    output = tmp_path / f"out {name}"
+    predicting.predict_with_beam([str(tmp_path / f"{name}.csv")], str(output), source)
+    np.testing.assert_array_equal(read(output)[:, 1:], np.round(pixels / 2))
+
+
+def test_nothing_of_others_is_lost(source, tmp_path):
+    write_rows(tmp_path / "rows.csv", 3)
+    rows = [str(tmp_path / "rows.csv")]
+    with pytest.raises(UsageError, match="no such file"):
+        predicting.predict_with_beam([str(tmp_path / "absent")], str(tmp_path), source)
+    with pytest.raises(UsageError, match="not images"):
+        predicting.predict_with_beam(
+            [str(write_image(tmp_path / "a.png", 1))], str(tmp_path / "out"), source
+        )
+    output = tmp_path / "out"
+    output.mkdir()
+    shard = output / "denoised-00000-of-00001.csv"
+    os.link(rows[0], shard)
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="is an input and would be overwritten"):
+            predicting.predict_with_beam(rows, str(output), source, overwrite=overwrite)
+    shard.unlink()
+    shard.write_text("theirs")
+    with pytest.raises(UsageError, match="was not made by `denoise predict`"):
+        predicting.predict_with_beam(rows, str(output), source)
+    assert shard.read_text() == "theirs"
+    predicting.predict_with_beam(rows, str(output), source, overwrite=True)
+    predicting.predict_with_beam(rows, str(output), source)
+    assert len(read(output)) == 3
+
+
+def test_only_ranges_go_from_worker_to_worker(source, tmp_path):
+    """A reshuffle comes before the first file is read, and no image crosses one."""
+    write_rows(tmp_path / "rows.csv", 3)
+    pipelines = []
+    run = beam.Pipeline.run
+
+    def kept(self, *args, **kwargs):
+        pipelines.append(self.to_runner_api())
+        return run(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beam.Pipeline, "run", kept)
+        predicting.predict_with_beam([str(tmp_path / "rows.csv")], str(tmp_path / "out"), source)
+    [proto] = pipelines
+    transforms = proto.components.transforms.values()
+    shuffles = [t for t in transforms if t.spec.urn == "beam:transform:group_by_key:v1"]
+    assert [t.unique_name.partition("/")[0] for t in shuffles] == ["Spread"]
+    top = [proto.components.transforms[name] for name in proto.root_transform_ids]
+    steps = [
+        proto.components.transforms[name].unique_name
+        for root in top
+        for name in ([root.unique_name] if not root.subtransforms else root.subtransforms)
+        if name in proto.components.transforms
+    ]
+    assert steps[0].startswith("Ranges")
+    assert [step.partition("/")[0] for step in steps] == ["Ranges", "Spread", "Denoise"]
+
+
+def test_nothing_is_said_at_the_end(source, tmp_path):
+    """TensorFlow's callables complained of modules that were gone: `Exception ignored in ...`."""
+    write_rows(tmp_path / "rows.csv", 3)
+    script = (
+        "import sys\n"
+        "from serving.predict.beam import Source, predict_with_beam\n"
+        "print(predict_with_beam([sys.argv[1]], sys.argv[2], Source(None, sys.argv[3])).shards)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "rows.csv", tmp_path / "out", source.model],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1\n"
+    assert "Exception ignored" not in done.stderr
+    assert "Traceback" not in done.stderr
