@@ -75,7 +75,7 @@ def compile_and_run(stores, data):
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
-            timeout=1200,
+            timeout=1800,
         )
         assert done.returncode == 0, done.stderr[-6000:]
         return json.loads(done.stdout), done.stderr
@@ -83,7 +83,7 @@ def compile_and_run(stores, data):
     return call
 
 
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(3600)
 def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     stores, compile_and_run, finished, tmp_path
 ):

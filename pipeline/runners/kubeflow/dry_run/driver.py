@@ -28,13 +28,13 @@ class Driver:
         self._pipeline = spec["pipelineInfo"]["name"]
         self._root = f"{spec['defaultPipelineRoot'].rstrip('/')}/{self._pipeline}/{run}"
 
-    def component(self, task: str) -> Mapping[str, Any]:
+    def _component(self, task: str) -> Mapping[str, Any]:
         """The ComponentSpec of a task."""
         return self._spec["components"][self._task(task)["componentRef"]["name"]]
 
     def container(self, task: str) -> Mapping[str, Any]:
         """The PipelineContainerSpec of a task."""
-        label = self.component(task)["executorLabel"]
+        label = self._component(task)["executorLabel"]
         return self._spec["deploymentSpec"]["executors"][label]["container"]
 
     def _task(self, name: str) -> Mapping[str, Any]:
@@ -58,7 +58,7 @@ class Driver:
 
     def _inputs(self, task: str, finished: Mapping[str, Outputs]) -> dict[str, Any]:
         given = self._task(task).get("inputs", {})
-        declared = self.component(task).get("inputDefinitions", {}).get("parameters", {})
+        declared = self._component(task).get("inputDefinitions", {}).get("parameters", {})
         values = {
             name: self._parameter(task, value, finished)
             for name, value in given.get("parameters", {}).items()
@@ -67,9 +67,7 @@ class Driver:
             if name not in values:
                 raise RunError(f"{task}: the parameter {name} has no value.")
             kind = declaration["parameterType"]
-            if kind == "STRING":
-                values[name] = _as_text(values[name])
-            elif isinstance(values[name], (str, bool)):
+            if not isinstance(values[name], str if kind == "STRING" else (int, float)):
                 raise RunError(f"{task}: {name}={values[name]!r} is no {kind}.")
         artifacts = {}
         for name, value in given.get("artifacts", {}).items():
@@ -92,7 +90,7 @@ class Driver:
         return given["runtimeValue"]["constant"]
 
     def _outputs(self, task: str, root: str) -> dict[str, Any]:
-        declared = self.component(task).get("outputDefinitions", {})
+        declared = self._component(task).get("outputDefinitions", {})
         artifacts = {**declared.get("artifacts", {}), names.LOGS: _LOGS}
         return {
             "artifacts": {
@@ -127,7 +125,7 @@ class Driver:
                 name: [{**artifact, "uri": ""} for artifact in v["artifacts"]]
                 for name, v in outputs["artifacts"].items()
             },
-            self.component(task).get("outputDefinitions", {}).get("parameters", {}),
+            self._component(task).get("outputDefinitions", {}).get("parameters", {}),
             container["image"],
             [*container["command"], *container.get("args", [])],
         ]
@@ -150,11 +148,3 @@ def _known(artifact: Artifact) -> dict[str, Any]:
         "uri": artifact.uri,
         "metadata": artifact.metadata,
     }
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return json.dumps(value)

@@ -44,7 +44,6 @@ class Launcher:
 
     Args:
       task: Its name.
-      component: Its ComponentSpec.
       executor_input: As the driver made it.
       folder: A new folder; it keeps the task's log and `executor_input.json`.
       state: Where outputs are recorded.
@@ -53,13 +52,11 @@ class Launcher:
     def __init__(
         self,
         task: str,
-        component: Mapping[str, Any],
         executor_input: dict[str, Any],
         folder: pathlib.Path,
         state: State,
     ):
         self._task = task
-        self._component = component
         self._inputs = executor_input["inputs"]
         self._outputs = executor_input["outputs"]
         self._folder = folder
@@ -109,9 +106,9 @@ class Launcher:
         ]
         kept = self._folder / LOG
         log = self._local(self._log_uri)
-        with log.open("wb") as stream:
-            # One file under two names: it outlives the disk.
-            os.link(log, kept)
+        with kept.open("wb") as stream:
+            # It outlives the disk.
+            log.symlink_to(kept)
             status = self._wait_for(command, stream)
         if status:
             object_store.upload(log, self._log_uri)
@@ -172,16 +169,10 @@ class Launcher:
         return json.loads(text)
 
     def _parameters(self, written: Mapping[str, Any]) -> dict[str, Any]:
-        parameters = dict(written)
-        for name, of_parameter in self._outputs["parameters"].items():
-            if name not in parameters:
-                try:
-                    text = self._local(of_parameter["outputFile"]).read_text()
-                except OSError as error:
-                    raise RunError(f"{self._task}: {name} was not put out.") from error
-                kind = self._component["outputDefinitions"]["parameters"][name]["parameterType"]
-                parameters[name] = text if kind == "STRING" else json.loads(text)
-        return parameters
+        for name in self._outputs["parameters"]:
+            if name not in written:
+                raise RunError(f"{self._task}: the parameter {name} was not put out.")
+        return dict(written)
 
     def _record(self, name: str, artifact: dict[str, Any], written: Mapping[str, Any]) -> Artifact:
         """Uploads an output, unless it is missing, and records it."""
@@ -217,7 +208,7 @@ def _artifacts(side: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, of_name["artifacts"][0]
 
 
-def _as_kfp_writes_it(executor_input: Mapping[str, Any]) -> str:
+def _as_kfp_writes_it(executor_input: dict[str, Any]) -> str:
     """An ExecutorInput as JSON. What the message does not know would reach no container."""
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2

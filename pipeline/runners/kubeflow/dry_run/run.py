@@ -136,9 +136,9 @@ def run(
             key = driver.cache_key(name, executor_input)
             outputs, log = (state.cached(key) if key else None), None
             if outputs is None:
-                place = folder / "runs" / run_id / name
-                log = str(place / LOG)
-                launcher = Launcher(name, driver.component(name), executor_input, place, state)
+                of_task = folder / "runs" / run_id / name
+                log = str(of_task / LOG)
+                launcher = Launcher(name, executor_input, of_task, state)
                 outputs = launcher.run(driver.container(name))
                 if key:
                     state.cache(key, outputs)

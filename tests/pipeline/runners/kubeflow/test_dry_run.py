@@ -103,11 +103,13 @@ out = local(given['outputs']['artifacts']['model'])
 out.mkdir()
 (out / 'weights').write_text('7')
 """
-METADATA = """
+PUT_OUT = """
 file = disk(given['outputs']['outputFile'])
 file.parent.mkdir(parents=True, exist_ok=True)
-file.write_text(json.dumps({'artifacts': {'model': {'artifacts': [{'metadata': %s}]}}}))
+file.write_text(json.dumps(%s))
 """
+METADATA = PUT_OUT % "{'artifacts': {'model': {'artifacts': [{'metadata': %s}]}}}"
+PARAMETER = PUT_OUT % "{'parameterValues': {'tag': 'v1'}}"
 
 
 @pytest.fixture
@@ -153,17 +155,16 @@ def test_parameters_come_from_the_run_and_from_tasks(pipeline):
     pipeline.parameter("epochs", "NUMBER_INTEGER", 2)
     pipeline.task(
         "a",
-        "disk(given['outputs']['parameters']['tag']['outputFile']).write_text('v1')",
+        PARAMETER,
         puts_out=["tag"],
     )
     source = {"taskOutputParameter": {"producerTask": "a", "outputParameterKey": "tag"}}
     pipeline.task(
         "b",
-        "assert given['inputs']['parameterValues'] == {'tag': 'v1', 'epochs': 3, 'text': '5'}",
+        "assert given['inputs']['parameterValues'] == {'tag': 'v1', 'epochs': 3}",
         given={
             "tag": ("STRING", source),
             "epochs": ("NUMBER_INTEGER", {"componentInputParameter": "epochs"}),
-            "text": ("STRING", 5),
         },
     )
     assert pipeline.states({"epochs": "3"}) == {"a": "done", "b": "done"}
@@ -240,6 +241,12 @@ def test_a_task_without_a_value_that_it_declares_is_refused(pipeline):
         pipeline.run()
 
 
+def test_a_parameter_that_a_task_does_not_put_out_is_named(pipeline):
+    pipeline.task("a", "", puts_out=["tag"])
+    with pytest.raises(RunError, match="a: the parameter tag was not put out"):
+        pipeline.run()
+
+
 def test_tasks_that_wait_for_each_other_are_refused(pipeline):
     pipeline.task("a", "", after=["b"]).task("b", "", after=["a"])
     with pytest.raises(UsageError, match="wait for each other"):
@@ -250,6 +257,7 @@ def test_tasks_that_wait_for_each_other_are_refused(pipeline):
     ("kind", "value", "message"),
     [
         ("NUMBER_INTEGER", "three", "is no NUMBER_INTEGER"),
+        ("STRING", 5, "is no STRING"),
         ("BOOLEAN", 1, "a: parameter p is a BOOLEAN"),
         ("STRING", {"componentInputParameter": "x"}, "has no parameter x"),
         ("STRING", {"runtimeValue": {"runtimeParameter": "x"}}, "no constant value"),
@@ -266,8 +274,9 @@ root = os.environ['DENOISE_LAUNCHER_ROOT']
 found = [(kind, os.path.join(folder, name)[len(root):]) for folder, folders, files in os.walk(root)
          for kind, of_kind in (('d', folders), ('f', files)) for name in of_kind]
 print(json.dumps({'argument': sys.argv[1], 'tree': found}))
-for parameter in given['outputs'].get('parameters', {}).values():
-    disk(parameter['outputFile']).write_text('1')
+file = disk(given['outputs']['outputFile'])
+file.parent.mkdir(parents=True, exist_ok=True)
+file.write_text(json.dumps({'parameterValues': {'data_version': '1'}}))
 """
 
 
@@ -337,7 +346,7 @@ def test_a_task_is_given_what_kfp_was_seen_to_give_it(task, tmp_path, monkeypatc
     driver = Driver(replay.spec, {}, replay.run)
     given = driver.executor_input(task, replay.finished, replay.salt)
     place = tmp_path / "place"
-    launcher = Launcher(task, driver.component(task), given, place, State(tmp_path / "state.json"))
+    launcher = Launcher(task, given, place, State(tmp_path / "state.json"))
     launcher.run(driver.container(task))
 
     seen = json.loads((place / LOG).read_text().splitlines()[0])
