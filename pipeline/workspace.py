@@ -10,8 +10,7 @@ import pathlib
 from collections.abc import Iterator
 
 from components.base.errors import WorkspaceError
-
-SERVABLE = "denoiser"
+from components.base.places import SERVABLE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ import psutil
 from benchmarks.serving import h2load, subject
 from benchmarks.serving.run import _BATCHING, _bodies
 from components.base.errors import DenoiseError
-from components.export.signatures import SERVABLE
+from components.base.places import SERVABLE
 
 _SETTLE_SECONDS = 5.0
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks.serving import h2load, subject
 from components.base.errors import DenoiseError
+from components.base.places import SERVABLE
 from components.export import signatures
 from components.image.pixels import normalise_array
 from serving.client import grpc_wire, rest_wire
@@ -37,7 +38,7 @@ batch_timeout_micros { value: 1000 }
 num_batch_threads { value: 2 }
 max_enqueued_batches { value: 1000 }
 """
-_TARGET = Target.parse("grpc://localhost", signatures.SERVABLE, None)
+_TARGET = Target.parse("grpc://localhost", SERVABLE, None)
 
 
 def _repeat(call: Callable[[], object], seconds: float) -> np.ndarray:
@@ -101,7 +102,7 @@ def _check(grpc_url: str, rest_url: str, bodies: dict[tuple[str, int, str], byte
                 for output in call(body).outputs.values():
                     assert output.tensor_shape.dim[0].size == number, signature
             else:
-                url = f"{rest_url}/v1/models/{signatures.SERVABLE}:predict"
+                url = f"{rest_url}/v1/models/{SERVABLE}:predict"
                 answer = httpx.post(url, content=body, timeout=60)
                 assert answer.status_code == 200, (signature, answer.text[:200])
 
@@ -123,7 +124,7 @@ def measure(model: pathlib.Path | None, seconds: float) -> dict[str, float]:
             body = bodies[signature, number, transport]
             if transport == "grpc":
                 return h2load.run(grpc_url + h2load.PREDICT, body, seconds, clients, grpc=True)
-            url = f"{rest_url}/v1/models/{signatures.SERVABLE}:predict"
+            url = f"{rest_url}/v1/models/{SERVABLE}:predict"
             return h2load.run(url, body, seconds, clients)
 
         with subject.server(path.parent) as (grpc_url, rest_url, _):

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 import httpx
 import numpy as np
 
-from components.export.signatures import SERVABLE, export_servable
+from components.base.places import SERVABLE
+from components.export.signatures import export_servable
 from components.push.versions import versions
 
 SHAPE = (28, 28, 1)

@@ -58,6 +58,11 @@ def write_json(path: pathlib.Path, value: Any) -> None:
         file.write("\n")
 
 
+def digest(value: Any) -> str:
+    """A fingerprint of plain values: 16 hexadecimal digits, the same for equal JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def shown(path: str | os.PathLike[str]) -> str:
     """A path as people and strict encodings can read it: bytes that are not UTF-8, and control
     characters such as line ends, are escaped."""

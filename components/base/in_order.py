@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import collections
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from typing import TypeVar
+
+THREADS = min(3, len(os.sched_getaffinity(0)))
+"""Threads of a step: more would wait for the one that compresses."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

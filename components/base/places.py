@@ -7,6 +7,9 @@ import dataclasses
 from components.base import object_store
 from components.base.errors import UsageError
 
+SERVABLE = "denoiser"
+"""Name of the servable, and of its folder of versions."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Places:

@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from components.base import progress
 from components.base.errors import DataError
-from components.base.in_order import map_in_order
+from components.base.in_order import THREADS, map_in_order
 from components.csv_ingestion import examples, reader
 from components.csv_ingestion.result import DIRECTORY, FileSummary, QuarantinedRow
 
@@ -40,8 +40,6 @@ _RANGE_BYTES = 32 << 20
 """How much of a plain file one worker takes at a time."""
 _SHARD_BYTES = 64 << 20
 """Serialised bytes after which a shard is closed and the next begun."""
-_THREADS = min(3, len(os.sched_getaffinity(0)))
-"""More would wait for the one that compresses."""
 _CSV = re.compile(r"\.csv(\.gz)?$")
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -179,7 +177,7 @@ class IngestRange(beam.DoFn):
 
     def setup(self) -> None:
         self._done = 0
-        self._threads = futures.ThreadPoolExecutor(_THREADS)
+        self._threads = futures.ThreadPoolExecutor(THREADS)
 
     def teardown(self) -> None:
         self._threads.shutdown()
@@ -213,7 +211,7 @@ class IngestRange(beam.DoFn):
                 _encode, input_split=element.input_split, row=row,
                 validation_fraction=self._validation_fraction,
             )  # fmt: skip
-            for block in map_in_order(self._threads, encode, blocks, ahead=_THREADS):
+            for block in map_in_order(self._threads, encode, blocks, ahead=THREADS):
                 for split, records in block.records.items():
                     shards.write(split, records)
                     examples_of[split] += len(records)

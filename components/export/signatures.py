@@ -18,6 +18,7 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING, Any
 
+from components.base.places import SERVABLE
 from components.image.pixels import MAX_PIXEL, normalise, normalise_array, quantise
 from components.image.reader import read_in_graph
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-SERVABLE = "denoiser"
 SIGNATURES = ("serving_default", "predict_pixels", "predict_encoded", "predict_examples")
 WARMUP_FILE = pathlib.PurePosixPath("assets.extra/tf_serving_warmup_requests")
 """Where TF Serving looks for requests to replay before a version becomes available

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import pathlib
 from typing import Any
 
 import pydantic
 
 from components.base.errors import UsageError
+from components.base.files import digest
 from components.base.settings import ImageSettings, ModelSettings, NoiseSettings, TrainingSettings
 from components.training import hyperparameters
 
@@ -68,9 +67,9 @@ class Job(pydantic.BaseModel, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Of everything that decides the result."""
+        """Fingerprint of everything that decides the result."""
         decides = self.model_dump(mode="json", exclude={"tuned", "saved_model", "run_folder"})
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+        return digest(decides)
 
     @property
     def step_folder(self) -> pathlib.Path:

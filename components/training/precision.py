@@ -9,8 +9,6 @@ the step's result: another machine measures for itself, and takes a finished tra
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import pathlib
@@ -25,7 +23,7 @@ import tensorflow as tf
 
 from components.base import child
 from components.base.errors import DenoiseError
-from components.base.files import write_json
+from components.base.files import digest, write_json
 from components.base.progress import report
 from components.training import recipe
 from components.training.job import Job
@@ -178,7 +176,7 @@ def _key(job: Job) -> str:
         job.noise.training,
         job.training.model_dump(mode="json", include={"batch_size", "noise", "jit_compile"}),
     ]
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+    return digest(decides)
 
 
 def _cpu() -> list[str]:

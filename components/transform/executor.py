@@ -29,7 +29,7 @@ from tfx.utils import io_utils, json_utils
 from components.base import progress, records
 from components.base.errors import DataError
 from components.base.files import escape_pattern
-from components.base.in_order import map_in_order
+from components.base.in_order import THREADS, map_in_order
 
 STATISTICS_IMAGES = 5_000
 """About how many images, taken evenly over all splits, the statistics of the output are of."""
@@ -40,8 +40,6 @@ ANOMALIES_FILE = "SchemaDiff.pb"
 
 _BATCH_VALUES = 1 << 19
 """Pixel values in a batch: 4 MiB of int64."""
-_THREADS = min(3, len(os.sched_getaffinity(0)))
-"""More would wait for the one that compresses."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio: Fibonacci hashing, Knuth, TAOCP 3, 6.4."""
 
@@ -238,7 +236,7 @@ class TransformShard(beam.DoFn):
         self._encode = example_coder.RecordBatchToExamplesEncoder(schema).encode
         values = sum(int(np.prod(feature.shape)) for feature in self._spec.values())
         self._batch = max(1, _BATCH_VALUES // values)
-        self._threads = futures.ThreadPoolExecutor(_THREADS)
+        self._threads = futures.ThreadPoolExecutor(THREADS)
         self._done = 0
 
     def teardown(self) -> None:
@@ -255,7 +253,7 @@ class TransformShard(beam.DoFn):
         number = 0
         with tf.io.TFRecordWriter(scratch, options) as writer:
             for examples, sample in map_in_order(
-                self._threads, self._transform, batches, ahead=_THREADS
+                self._threads, self._transform, batches, ahead=THREADS
             ):
                 for example in examples:
                     writer.write(example)

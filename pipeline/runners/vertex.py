@@ -7,7 +7,6 @@ so the steps' entry point, `pipeline.runners.kubeflow.container`, is the same.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pathlib
@@ -16,7 +15,7 @@ import tempfile
 from typing import Any
 
 from components.base.errors import UsageError
-from components.base.files import write_json
+from components.base.files import digest, write_json
 from components.base.places import Places
 from components.base.settings import Settings
 from pipeline.runners.kubeflow.check import check as check_spec
@@ -127,21 +126,17 @@ def write(job: dict[str, Any], output: pathlib.Path) -> None:
             )
         except Exception as error:
             raise UsageError(f"{output}: Vertex's SDK does not load it: {error}") from error
-    write_json(output, {**job, "labels": {_LABEL: _digest(job)}})
+    write_json(output, {**job, "labels": {_LABEL: digest(job)}})
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
     """Whether a file holds what `write` wrote, unchanged."""
     try:
         job = json.loads(pathlib.Path(path).read_text())
-        return bool(job.pop("labels") == {_LABEL: _digest(job)})
+        return bool(job.pop("labels") == {_LABEL: digest(job)})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 _LABEL = "denoise-sha256"
 """JSON has no comments: a label of the job says what this command wrote."""
-
-
-def _digest(job: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from components.base.errors import RunError
+from components.base.files import digest
 from pipeline.runners.kubeflow import names
 from pipeline.runners.kubeflow.dry_run.state import Artifact, Outputs
 
@@ -129,7 +128,7 @@ class Driver:
             container["image"],
             [*container["command"], *container.get("args", [])],
         ]
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return digest(decides)
 
 
 _LOGS = {"artifactType": {"schemaTitle": "system.Artifact"}}
