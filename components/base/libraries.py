@@ -27,6 +27,10 @@ def calm() -> None:
     warnings.filterwarnings("ignore")
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    if os.path.expanduser("~") == "~":
+        # No HOME, and a user that no passwd file knows, as in some containers: a library that Keras
+        # imports raises then. Docker gives such users this HOME.
+        os.environ["HOME"] = "/"
 
 
 def load_tensorflow() -> None:
