@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import psutil
 import tensorflow as tf
 
-from components.base import records
+from components.base import memory, records
 from components.base.progress import report
 from components.base.settings import TrainingSettings
 from components.training import recipe
@@ -206,7 +205,7 @@ def place(settings: TrainingSettings, images: int, shape: tuple[int, int, int], 
         return settings.cache
     copies = 1 if settings.noise == "fresh" else 2
     needed = images * copies * int(np.prod(shape)) * np.dtype(np.float32).itemsize
-    if needed > psutil.virtual_memory().available // MEMORY_SHARE:
+    if needed > memory.available() // MEMORY_SHARE:
         return "disk"
     return "device" if gpus == 1 and needed <= DEVICE_BYTES else "memory"
 
