@@ -18,6 +18,12 @@ from components.base.progress import LOGGER
 
 FILE_COLUMNS = 120
 """Width of what is written to a file or pipe, where there is no terminal to ask."""
+_SPEAK_SECONDS = 30
+"""Without a terminal: a line so often."""
+_ESTIMATE_SECONDS = 5
+"""How long work is watched before it is said how long it will take,"""
+_LONG_SECONDS = 60
+"""if that is at least so long."""
 
 
 def console(stream: IO[str]) -> rich.console.Console:
@@ -59,6 +65,44 @@ def quiet(log: pathlib.Path, verbose: bool) -> Iterator[tuple[IO[str], IO[str]]]
             os.dup2(real_err.fileno(), 2)
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it: `40 s`, `12 min`, `3 h 5 min`."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+class _Estimate:
+    """How long what a step reports will still take, from how fast it was so far.
+
+    Attributes:
+      said: Whether it was told.
+    """
+
+    def __init__(self) -> None:
+        self.said = False
+        self._work: str | None = None
+        self._since, self._from = 0.0, 0
+
+    def left(self, work: str, done: int, total: int | None) -> float | None:
+        """Seconds; None while it is too early to say.
+
+        What was done before the first report does not count: it is slow to begin.
+
+        Args:
+          work: What is reported of; other work begins a new estimate.
+          done, total: How far it is.
+        """
+        now = time.monotonic()
+        if work != self._work or done < self._from:
+            self._work, self._since, self._from = work, now, done
+            self.said = False
+        if not total or done <= self._from or now - self._since < _ESTIMATE_SECONDS:
+            return None
+        return (total - done) * (now - self._since) / (done - self._from)
+
+
 class Steps(logging.Handler):
     """Shows the steps of a run; also the handler that hears what steps report.
 
@@ -74,6 +118,7 @@ class Steps(logging.Handler):
         self._name = ""
         self._started = 0.0
         self._spoken = 0.0
+        self._estimate = _Estimate()
         self._progress = rich.progress.Progress(
             rich.progress.SpinnerColumn(),
             rich.progress.TextColumn("{task.description}"),
@@ -102,19 +147,24 @@ class Steps(logging.Handler):
             return
         done, total = getattr(record, "done", 0), getattr(record, "total", None)
         message = record.getMessage()
+        left = self._estimate.left(getattr(record, "step", ""), done, total)
+        if left is not None and left >= _LONG_SECONDS and not self._estimate.said:
+            self._estimate.said = True
+            self.console.print(f"    {self._name}: about {duration(left)} to go", soft_wrap=True)
         if self.console.is_terminal:
             self._progress.update(self._task, completed=done, total=total, message=message)
-        elif time.monotonic() - self._spoken > 30:
-            # A log file or CI: a line now and then, so that it is seen to live.
+        elif time.monotonic() - self._spoken > _SPEAK_SECONDS:
             self._spoken = time.monotonic()
             share = f" {100 * done / total:.0f} %" if total else ""
-            self.console.print(f"    {self._name}{share}: {message}", soft_wrap=True)
+            rest = "" if left is None else f", about {duration(left)} to go"
+            self.console.print(f"    {self._name}{share}: {message}{rest}", soft_wrap=True)
 
     def start(self, name: str) -> None:
         """A step begins."""
         self._number += 1
         self._name = name
         self._started = self._spoken = time.monotonic()
+        self._estimate = _Estimate()
         self._end_task()
         if self.console.is_terminal:
             self._progress.start()

@@ -41,6 +41,11 @@ class Candidate(pydantic.BaseModel, frozen=True):
         limits = "".join(f" with {name}={value}" for name, value in self.environment.items())
         return f"{self.precision}{limits}"
 
+    def __str__(self) -> str:
+        if self.images_per_second is None:
+            return f"{self.name} ({self.error or 'not tried'})"
+        return f"{self.name} {self.images_per_second:,.0f} images/s"
+
 
 class Training(pydantic.BaseModel):
     """How long a training took, on what, how fast; what it trained on and from."""

@@ -16,6 +16,7 @@ from components.base.errors import DenoiseError, WorkspaceError
 from components.base.files import write_json
 from components.base.settings import Settings
 from components.report.result import StepTime, outcome
+from components.training.result import Candidate
 from components.training.start import NONE
 from pipeline.history.lineage import Steps
 from pipeline.workspace import Workspace
@@ -214,6 +215,9 @@ def show(summary: Summary, console: rich.console.Console) -> None:
             f"{training['images_per_second']:,.0f} images/s, {training['precision']}"
             + (f", from version {start}" if start != NONE else "")
         )
+        if training.get("candidates"):
+            tried = map(Candidate.model_validate, training["candidates"])
+            console.print(f"tried       {'; '.join(map(str, tried))}", soft_wrap=True)
     if summary.tuning:
         tuning = summary.tuning
         best = next(trial for trial in tuning["trials"] if trial["number"] == tuning["best"])

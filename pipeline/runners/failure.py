@@ -13,6 +13,8 @@ def explained(step: str, error: BaseException) -> errors.DenoiseError:
       error: What the step raised.
     """
     known = errors.explained(error)
+    if known is not None and known.step == step:
+        return known
     if known is not None:
         failure = type(known)(f"{step}: {known}")
     else:

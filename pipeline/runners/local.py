@@ -1,7 +1,9 @@
-"""The local runner: the DAG's steps one after the other in this process.
+"""The local runner: the DAG's steps one after the other, each in a process of its own.
 
-Finished steps are found in the cache, so a run that was killed goes on with
-the step that had not finished.
+A step's process is forked from this one, which imports TFX and TensorFlow but lets them compute
+nothing: it begins in a moment, its memory is free when it ends, and if native code or the kernel
+ends it, this process is there to say so. Finished steps are found in the cache, so a run that was
+killed goes on with the step that had not finished.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import pathlib
 import time
 from typing import IO, Any
 
-from components.base import code
+from components.base import child, code
 from components.base.errors import DenoiseError, UsageError
 from components.base.places import Places
 from components.base.settings import Settings
@@ -40,7 +42,10 @@ def run(
       DenoiseError: a step failed; it names the step.
     """
     started = time.time()
-    dag.check_names(settings)
+    # What the children need is imported here, once.
+    from components import models, noise  # noqa: F401
+
+    child.call(dag.check_names, settings, fork=True)
     _check_leads(settings)
     launcher = _Launcher(settings, _prepare(settings, workspace, data), workspace)
     for line in launcher.set_aside:
@@ -161,14 +166,19 @@ class _Launcher:
         name = node.node_info.id
         driver = runner_utils.extract_custom_driver_spec(self._deployment, name)
         self._resolve(node, has_driver=driver is not None)
-        launcher.Launcher(
+        step = launcher.Launcher(
             pipeline_node=node,
             mlmd_connection=metadata.Metadata(self._connection),
             pipeline_info=self._ir.pipeline_info,
             pipeline_runtime_spec=self._ir.runtime_spec,
             executor_spec=runner_utils.extract_executor_spec(self._deployment, name),
             custom_driver_spec=driver,
-        ).launch()
+        )
+        try:
+            child.call(_launch, name, step, fork=True)
+        except child.DiedError:
+            self._lineage.close_interrupted()
+            raise
         outputs.note_sizes(self._pipeline_root, Steps([self.steps.latest(name)]))
 
     def _resolve(self, node: Any, has_driver: bool) -> None:
@@ -189,6 +199,14 @@ class _Launcher:
             # Only here is there a history to compare with.
             previous = self._lineage.previous_statistics(self.steps.latest("StatisticsGen"))
             parameters["previous_statistics"].field_value.string_value = previous
+
+
+def _launch(name: str, step: Any) -> None:
+    """Explains an error where it is raised: what caused it does not leave the process."""
+    try:
+        step.launch()
+    except Exception as error:
+        raise explained(name, error) from error
 
 
 def _worker_package() -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from components.base import records
 from pipeline.workspace import Workspace
 from tests import clothing
-from tests.end_to_end.conftest import STEPS, TEST, TRAIN, Denoise
+from tests.end_to_end.conftest import STEPS, TEST, TRAIN, Denoise, environment
 
 
 @pytest.fixture
@@ -75,6 +75,30 @@ def test_what_a_forgotten_run_left_is_not_read(tmp_path, data):
     assert "the step runs again" in again.stderr
     states = _states(fresh)
     assert (states["CsvIngestion"], states["Transform"]) == ("cached", "done")
+
+
+DIES = """
+import os, signal, sys
+from components.training import trainer
+trainer.train = lambda job, tried=(): os.kill(os.getpid(), signal.SIGILL)
+from pipeline.cli import main
+main()
+"""
+
+
+def test_a_step_that_a_signal_ends_is_named(fresh):
+    """As on a CPU that does not run an instruction that it lists."""
+    command = fresh.run_command()
+    command[1:3] = ["-c", DIES]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 1
+    assert "Trainer: its process was ended by SIGILL" in done.stderr
+    assert "training.precision=float32" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _states(fresh)["Trainer"] == "failed"
+    assert fresh.versions() == []
+    status = json.loads(fresh.call("status", "--json").stdout)
+    assert [run["state"] for run in status["runs"]] == ["failed"]
 
 
 @pytest.mark.slow

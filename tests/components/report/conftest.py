@@ -140,6 +140,15 @@ def small_contents(per_image: dict[str, np.ndarray]) -> contents.Contents:
             "batch_size": 10,
             "parameters": 1234,
             "precision": "float32",
+            "candidates": [
+                {"precision": "float32", "environment": {}, "images_per_second": 401.6},
+                {
+                    "precision": "mixed_bfloat16",
+                    "environment": {"ISA": "LOW"},
+                    "images_per_second": None,
+                    "error": "ended by SIGILL (Illegal instruction)",
+                },
+            ],
             "gpus": 0,
             "cores": 2,
             "resumed_from_epoch": 0,

@@ -207,3 +207,8 @@ def test_smaller_is_better_for_errors(small_contents):
     tight = row.model_copy(update={"bounds": {"mse": 0.001}})
     assert page.verdict(tight, "mse") is False
     assert page.verdict(row, "ssim") is None
+
+
+def test_the_precisions_that_were_tried_are_told(outline):
+    text = " ".join(outline.text.split())
+    assert "float32 402 images/s; mixed_bfloat16 with ISA=LOW (ended by SIGILL" in text

@@ -1,0 +1,82 @@
+"""What a run shows: how long it will take, in a terminal and in a log file."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from components.base import progress
+from pipeline import display
+
+
+class _Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = _Clock()
+    monkeypatch.setattr(display, "time", made)
+    return made
+
+
+def _train(stream, clock, seconds_a_step, steps=1000, watched=5):
+    with display.Steps(stream, total=1) as shown:
+        shown.start("Trainer")
+        clock.now += 60  # Reading, and the first steps.
+        for done in range(1, watched + 1):
+            progress.report("train", done, steps, f"epoch 1/8, step {done}")
+            clock.now += seconds_a_step
+        progress.report("train", watched + 1, steps, "epoch 1/8")
+        shown.finish("done")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, _Terminal])
+def test_after_some_seconds_it_says_how_long_it_will_take(clock, kind):
+    shown = _train(kind(), clock, seconds_a_step=2)
+    assert shown.count("Trainer: about 33 min to go") == 1
+
+
+def test_what_is_over_in_a_minute_is_not_announced(clock):
+    assert "to go" not in _train(io.StringIO(), clock, seconds_a_step=2, steps=25)
+
+
+def test_a_log_file_gets_a_line_now_and_then_with_the_time_that_is_left(clock):
+    lines = _train(io.StringIO(), clock, seconds_a_step=40, watched=4).splitlines()
+    told = [line.strip() for line in lines if "epoch" in line]
+    assert told[0] == "Trainer 0 %: epoch 1/8, step 1"
+    assert told[1] == "Trainer 0 %: epoch 1/8, step 2, about 11 h 5 min to go"
+    assert len(told) == 5
+
+
+def test_reading_does_not_count_as_training(clock):
+    stream = io.StringIO()
+    with display.Steps(stream, total=1) as shown:
+        shown.start("Trainer")
+        for done in range(3):
+            progress.report("read images", 500 * done, None)
+            clock.now += 10
+        progress.report("train", 1, 100)
+        clock.now += 10
+        progress.report("train", 2, 100)
+        shown.finish("done")
+    assert "about 16 min to go" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.4, "0 s"), (59, "59 s"), (59.6, "1 min"), (754, "13 min"), (11_100, "3 h 5 min")],
+)
+def test_a_duration_is_said_as_people_say_it(seconds, expected):
+    assert display.duration(seconds) == expected
