@@ -45,7 +45,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
     from components.tuning import component as tuning
 
     ingestion = csv_ingestion.step(settings, places)
-    schema, statistics, validator, gate = data_validation.steps(places, ingestion)
+    schema, statistics, validator, gate = data_validation.steps(settings, places, ingestion)
     transform = transforming.step(settings, ingestion, schema, after=gate)
     start = warm_start.step(settings, places, ingestion)
     tuner = tuning.step(settings, transform)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gzip
 import hashlib
+import math
 import os
 import pathlib
 import shutil
@@ -29,6 +30,8 @@ _PACKAGE = "dataset-fashion-mnist"
 # The addresses of https://github.com/zalandoresearch/fashion-mnist, "Get the Data".
 _OFFICIAL_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _CONNECT_SECONDS = 10
+_DOWNLOAD_BYTES = 64 << 20
+"""More than each of its files has, packed or not."""
 _COMMAND_SECONDS = 300
 
 
@@ -146,15 +149,18 @@ def _read_all(folder: pathlib.Path) -> dict[str, _Split]:
 
 def _read_idx(folder: pathlib.Path, file: _IdxFile) -> np.ndarray:
     plain, packed = folder / file.name, folder / f"{file.name}.gz"
+    header = 4 + 4 * len(file.dimensions)
+    size = header + math.prod(file.dimensions)
     try:
-        content = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+        # A byte more than it should have tells that it is another one, whatever its size.
+        with open(plain, "rb") if plain.exists() else gzip.open(packed) as stream:
+            content = stream.read(size + 1)
     except FileNotFoundError:
         raise _NotThere(f"no {file.name}[.gz] in it") from None
     except (OSError, EOFError, zlib.error) as error:
         raise _NotThere(f"{file.name} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise _NotThere(f"{file.name} is not the published one (its SHA-256 differs)")
-    header = 4 + 4 * len(file.dimensions)
     return np.frombuffer(content, np.uint8, offset=header).reshape(file.dimensions)
 
 
@@ -170,7 +176,10 @@ def _download(folder: pathlib.Path) -> pathlib.Path:
                 ) as there,
                 open(folder / name, "wb") as here,
             ):
-                shutil.copyfileobj(there, here)
+                while chunk := there.read(1 << 16):
+                    if here.tell() + len(chunk) > _DOWNLOAD_BYTES:
+                        raise _NotThere(f"{name} has more than {_DOWNLOAD_BYTES >> 20} MiB")
+                    here.write(chunk)
         except OSError as error:
             raise _NotThere(f"{name} cannot be downloaded: {error}") from error
     return folder

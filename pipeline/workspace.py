@@ -7,10 +7,14 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 
 from components.base.errors import WorkspaceError
+from components.base.files import shown
 from components.base.places import SERVABLE
+
+_NOT_IN_PATHS = re.compile(r"[*?\[{}\\\x00-\x1f\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +73,17 @@ class Workspace:
         """Holds the workspace for one run; the kernel lets go when the process dies.
 
         Raises:
-          WorkspaceError: another run holds it, or the folder cannot be written.
+          WorkspaceError: another run holds it, or the folder cannot be written or has a name that
+            a step cannot use.
         """
+        path = str(self.root.resolve())
+        # TFX's own steps take their folders for patterns, Keras its for a format, and ML Metadata
+        # all of them for UTF-8.
+        if _NOT_IN_PATHS.search(path):
+            raise WorkspaceError(
+                f"--workspace {shown(path)}: TFX and Keras cannot use a folder with *, ?, [, "
+                "{, }, a backslash, a line end or bytes that are not UTF-8 in its path. Take another."
+            )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             file = open(self.root / ".lock", "a+")  # noqa: SIM115  # held open for the lock

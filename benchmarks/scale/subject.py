@@ -50,7 +50,7 @@ def step(name: str, data: str, folder: str, beam_args: list[str]) -> dict[str, A
     write_schema(make_schema(settings.image, settings.data), pathlib.Path(schema.uri))
     _keep(place, "ImportSchemaGen", "schema", schema)
 
-    places = dag.Places(data=data, spans=False, schema="", serving="", pipeline_root="")
+    places = dag.Places(data=data, schema="", serving="", pipeline_root="")
     (component,) = [made for made in dag.components(settings, places) if made.id == name]
     inputs = {
         key: [_kept(place, channel.producer_component_id, channel.output_key)]

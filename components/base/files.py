@@ -9,10 +9,11 @@ import os
 import pathlib
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
-from components.base.errors import UsageError
+from components.base.errors import DataError, UsageError
 
 
 @contextlib.contextmanager
@@ -68,6 +69,35 @@ def shown(path: str | os.PathLike[str]) -> str:
     characters such as line ends, are escaped."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Refuses what cannot be read from its beginning to its end, and again.
+
+    Opening a named pipe would wait for somebody to write to it.
+
+    Raises:
+      DataError: it is no regular file nor a link to one; names it and says what it is.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if os.path.islink(path):
+            reason = f"a link to {shown(os.readlink(path))}: {reason}"
+        raise DataError(f"{shown(path)} cannot be read: {reason}.") from error
+    kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), None)
+    if kind is not None:
+        raise DataError(f"{shown(path)} cannot be read: it is {kind}, expected a file.")
 
 
 def refuse_inputs(

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from components.base.errors import RunError
+from components.base.errors import DataError, RunError
 
 SCHEMES = ("s3", "minio", "gs")
 STAND_IN = "DENOISE_OBJECT_STORE"
@@ -190,9 +190,19 @@ def _join(key: str, name: str) -> str:
 
 
 def download(uri: str, path: pathlib.Path | str) -> list[str]:
-    """Copies a folder, or one object, to a local path; returns the names copied."""
+    """Copies a folder, or one object, to a local path; returns the names copied.
+
+    Raises:
+      DataError: a name leads out of the local path. Nothing is copied then.
+    """
     bucket, key = _open(uri)
     names = files(uri)
+    for name in names:
+        if ".." in name.split("/"):
+            raise DataError(
+                f"{uri}: the object {_join(key, name)!r} would be copied out of the folder it is "
+                "copied to. Rename or remove it."
+            )
     for name in names:
         target = pathlib.Path(path, name) if name else pathlib.Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)

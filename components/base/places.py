@@ -17,8 +17,6 @@ class Places:
 
     data: str
     """A data folder: train/*.csv[.gz] and test/*.csv[.gz], or span-N folders of those."""
-    spans: bool
-    """Whether it holds span-N folders, of which the newest is taken."""
     schema: str
     """The file of the schema; another schema has another name."""
     serving: str
@@ -41,7 +39,6 @@ class Places:
         root = pipeline_root.rstrip("/")
         return cls(
             data=data or f"{root}/data",
-            spans=False,
             schema="",
             serving=serving or f"{root}/serving/denoiser",
             pipeline_root=root,

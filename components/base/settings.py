@@ -80,6 +80,8 @@ class DataSettings(_Section):
     """Share of rows that may be set aside before the run stops."""
     schema_file: pathlib.Path | None = None
     """A TFDV schema (.pbtxt) in place of the one made from `image` and `classes`."""
+    max_overlap: float = Field(0.01, ge=0, le=1)
+    """Share of the rows of `test` that may be rows of `train` too before the run stops."""
     max_drift: float = Field(0.1, ge=0, le=1)
     """Largest Jensen-Shannon divergence of `image`, and L-infinity distance of `label`,
     between train and test and between this run's train split and the last run's."""

@@ -9,14 +9,30 @@ from typing import Any
 from google.protobuf import any_pb2, wrappers_pb2
 from tfx.components.example_gen import component
 from tfx.dsl.components.base import executor_spec
-from tfx.proto import example_gen_pb2, range_config_pb2
+from tfx.proto import example_gen_pb2
 
 from components.base import code
+from components.base.files import escape_pattern
 from components.base.places import Places
 from components.base.settings import DataSettings, ImageSettings, Settings
 from components.csv_ingestion import executor, ingest
 
-_SPAN_FOLDER = "span-{SPAN}/"
+
+def input_config(input_base: str) -> example_gen_pb2.Input:
+    """What TFX's driver takes the fingerprint of: all that may be a CSV, in a data folder.
+
+    Args:
+      input_base: The data folder. TFX joins it with the pattern, which is why the pattern begins
+        with it, escaped, where it would itself be one.
+    """
+    escaped = escape_pattern(input_base) if isinstance(input_base, str) else input_base
+    above = f"{escaped}/" if escaped != input_base else ""
+    return example_gen_pb2.Input(
+        splits=[
+            example_gen_pb2.Input.Split(name=split, pattern=f"{above}{split}/*.[cC][sS][vV]*")
+            for split in ingest.INPUT_SPLITS
+        ]
+    )
 
 
 class CsvIngestion(component.FileBasedExampleGen):
@@ -27,8 +43,8 @@ class CsvIngestion(component.FileBasedExampleGen):
     `label` (int64) and `key` (int64, a hash of the row). Bad rows are set aside beside the
     Examples, see `components.csv_ingestion.summary`.
 
-    The driver is the stock file-based one: spans, range_config and caching by the files'
-    names, sizes and times are TFX's.
+    The driver is the stock file-based one: caching by the files' names, sizes and times is
+    TFX's. Spans are not: a folder is ingested as it is, be it a data folder or a span of one.
 
     Outputs: `examples`, a `standard_artifacts.Examples`.
     """
@@ -41,19 +57,14 @@ class CsvIngestion(component.FileBasedExampleGen):
         image: ImageSettings,
         data: DataSettings,
         *,
-        spans: bool = False,
-        range_config: range_config_pb2.RangeConfig | None = None,
         provenance: Mapping[str, str] | None = None,
     ):
         """Makes the component.
 
         Args:
-          input_base: The data folder.
+          input_base: The data folder, or one of its spans.
           image: Shape of an image: how many pixels a row holds.
           data: Classes, share of validation, share of bad rows allowed.
-          spans: The folder holds span-1/train/*.csv, span-2/..., of which the latest span, or
-            that of `range_config`, is ingested.
-          range_config: Which span; only with `spans`.
           provenance: What else the Examples depend on, such as a fingerprint of the code: part
             of the cache's key and recorded with the execution.
         """
@@ -66,18 +77,11 @@ class CsvIngestion(component.FileBasedExampleGen):
         }
         settings = any_pb2.Any()
         settings.Pack(wrappers_pb2.StringValue(value=json.dumps(values, sort_keys=True)))
-        folder = _SPAN_FOLDER if spans else ""
         super().__init__(
             input_base=input_base,
-            input_config=example_gen_pb2.Input(
-                splits=[
-                    example_gen_pb2.Input.Split(name=split, pattern=f"{folder}{split}/*.csv*")
-                    for split in ingest.INPUT_SPLITS
-                ]
-            ),
+            input_config=input_config(input_base),
             output_config=example_gen_pb2.Output(),
             custom_config=example_gen_pb2.CustomConfig(custom_config=settings),
-            range_config=range_config,
             # Not the same default in every version.
             output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
             output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
@@ -90,6 +94,5 @@ def step(settings: Settings, places: Places) -> Any:
         input_base=places.data,
         image=settings.image,
         data=settings.data,
-        spans=places.spans,
         provenance={"code": code.fingerprint(__name__)},
     )

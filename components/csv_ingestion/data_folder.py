@@ -6,54 +6,156 @@ It holds `train/*.csv[.gz]` and `test/*.csv[.gz]`, or such folders as spans:
 
 from __future__ import annotations
 
-import fnmatch
+import dataclasses
 import hashlib
+import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from components.base import object_store
 from components.base.errors import DataError
+from components.base.files import check_file, shown
 
 if TYPE_CHECKING:
     import numpy as np
 
 _SPLITS = ("train", "test")
 _SPAN = re.compile(r"span-(\d+)")
+_SUFFIXES = (".csv", ".csv.gz")
+_LAYOUT = "train/*.csv[.gz] and test/*.csv[.gz], or span-N folders that do"
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """What lies in the folder of a split."""
+
+    csvs: tuple[str, ...]
+    """Paths, in order."""
+    ignored: Mapping[str, str]
+    """Why each other one is not taken, by its path under the data folder."""
+
+
+def files(folder: str, split: str) -> Files:
+    """Lists the folder of a split, in a file system that TFX knows.
+
+    `.csv` and `.csv.gz` are taken, in upper or lower case; hidden files are not, such as the
+    `._a.csv` that macOS leaves beside a.csv.
+
+    Args:
+      folder: The data folder, or one of its spans.
+      split: `train` or `test`.
+
+    Raises:
+      DataError: there is none to take; or a name is not UTF-8, or what is named as a CSV is no
+        file. Names it.
+    """
+    place = os.path.join(folder, split)
+    csvs: list[str] = []
+    ignored: dict[str, str] = {}
+    for name in _names(place):
+        path = os.path.join(place, name)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{shown(path)}: its name is not UTF-8, which TFX needs. Rename it."
+            ) from None
+        reason = _not_taken(name)
+        if reason:
+            ignored[f"{split}/{name}"] = reason
+            continue
+        if not _is_uri(place):
+            check_file(path)
+        csvs.append(path)
+    if not csvs:
+        others = "".join(f"\n  {shown(name)}: {reason}" for name, reason in ignored.items())
+        raise DataError(
+            f"{shown(folder)} has no {split}/*.csv or {split}/*.csv.gz. A data folder holds "
+            f"{_LAYOUT}." + (f" Not taken:{others}" if others else "")
+        )
+    return Files(tuple(csvs), ignored)
+
+
+def _not_taken(name: str) -> str | None:
+    """Why a file with this name is no CSV of a data folder."""
+    if name.startswith("."):
+        return "hidden"
+    return None if name.lower().endswith(_SUFFIXES) else "not named .csv or .csv.gz"
+
+
+def _is_uri(path: str) -> bool:
+    return "://" in path
+
+
+def _names(folder: str) -> list[str]:
+    if not _is_uri(folder):
+        try:
+            return sorted(os.listdir(folder))
+        except OSError:
+            return []
+    from tfx.dsl.io import fileio
+
+    return sorted(name.rstrip("/") for name in fileio.listdir(folder))
 
 
 def check_folder(path: pathlib.Path | str) -> None:
     """Looks whether a local folder is a data folder, without reading its files.
 
     Raises:
-      DataError: says what is missing.
+      DataError: says what is missing, or which file cannot be one.
     """
     folder = pathlib.Path(path)
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{shown(folder.absolute())}: a path that is not UTF-8, which TFX needs. Rename it, or "
+            "give a link to it."
+        ) from None
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. A data folder holds {_LAYOUT}.")
-    folder = latest_span(folder)
+        raise DataError(f"{shown(folder)} is not a folder. A data folder holds {_LAYOUT}.")
     for split in _SPLITS:
-        if not any(_csvs(folder, split)):
-            raise DataError(
-                f"{folder} has no {split}/*.csv or {split}/*.csv.gz. A data folder holds {_LAYOUT}."
-            )
-
-
-_LAYOUT = "train/*.csv[.gz] and test/*.csv[.gz], or span-N folders that do"
+        files(str(latest_span(folder)), split)
 
 
 def has_spans(path: pathlib.Path | str) -> bool:
     """Whether a data folder holds `span-N` folders rather than `train` and `test`."""
-    folder = pathlib.Path(path)
-    return not any((folder / split).is_dir() for split in _SPLITS) and bool(_spans(folder))
+    return bool(newest_span(_folders(path)))
 
 
 def latest_span(path: pathlib.Path | str) -> pathlib.Path:
     """The `span-N` folder with the highest N, or the data folder itself without spans."""
-    folder = pathlib.Path(path)
-    spans = _spans(folder)
-    return spans[max(spans)] if has_spans(folder) else folder
+    return pathlib.Path(path) / newest_span(_folders(path))
+
+
+def _folders(path: pathlib.Path | str) -> list[str]:
+    return [child.name for child in pathlib.Path(path).iterdir() if child.is_dir()]
+
+
+def newest_span(folders: Iterable[str]) -> str:
+    """The name `span-N` with the highest N, or an empty string without spans.
+
+    Args:
+      folders: Names of the folders in a data folder.
+
+    Raises:
+      DataError: two have the same N.
+    """
+    names = set(folders)
+    if names & set(_SPLITS):
+        return ""
+    spans = sorted((number, name) for name in names if (number := span_number(name)) is not None)
+    if len(spans) > 1 and spans[-1][0] == spans[-2][0]:
+        raise DataError(f"{spans[-2][1]} and {spans[-1][1]} have the same number. Rename one.")
+    return spans[-1][1] if spans else ""
+
+
+def span_number(folder: str) -> int | None:
+    """N of a folder that is named `span-N`, with zeros in front or without; of others, None."""
+    match = _SPAN.fullmatch(os.path.basename(folder.rstrip("/")))
+    return int(match[1]) if match else None
 
 
 def rows(
@@ -73,22 +175,11 @@ def rows(
     Raises:
       DataError: a file is broken, or a row is bad; names it.
     """
-    from components.csv_ingestion import examples, ingest, reader
+    from components.csv_ingestion import examples, reader
 
     row = reader.RowFormat(pixels, classes)
-    ranges, _ = ingest.plan(str(latest_span(path)), {split: f"{split}/*.csv*"}, row)
-    for file in dict.fromkeys(part.path for part in ranges):
+    for file in files(str(latest_span(path)), split).csvs:
         yield from examples.read_file(file, row)
-
-
-def _spans(folder: pathlib.Path) -> dict[int, pathlib.Path]:
-    matches = ((_SPAN.fullmatch(child.name), child) for child in sorted(folder.iterdir()))
-    return {int(match[1]): child for match, child in matches if match and child.is_dir()}
-
-
-def _csvs(folder: pathlib.Path, split: str) -> Iterator[pathlib.Path]:
-    yield from (folder / split).glob("*.csv")
-    yield from (folder / split).glob("*.csv.gz")
 
 
 def to_take(location: str) -> str:
@@ -110,29 +201,16 @@ def to_take(location: str) -> str:
     names = object_store.files(location)
     if not names:
         raise DataError(f"{location} holds no files. A data folder holds {_LAYOUT}.")
-    span = _newest_span(names)
+    span = newest_span(name.partition("/")[0] for name in names)
     folder = f"{location}/{span}".rstrip("/")
     for split in _SPLITS:
-        pattern = f"{span}/{split}/*.csv".lstrip("/")
-        if not any(fnmatch.filter(names, pattern + ending) for ending in ("", ".gz")):
+        place = f"{span}/{split}".lstrip("/")
+        found = [name.rpartition("/") for name in names]
+        if not any(above == place and not _not_taken(name) for above, _, name in found):
             raise DataError(
                 f"{folder} has no {split}/*.csv or {split}/*.csv.gz. A data folder holds {_LAYOUT}."
             )
     return folder
-
-
-def _newest_span(names: Sequence[str]) -> str:
-    """The folder `span-N` with the highest N, or an empty string without spans.
-
-    Args:
-      names: Of the files in a data folder, as paths within it.
-    """
-    folders = {name.partition("/")[0] for name in names}
-    if folders & set(_SPLITS):
-        return ""
-    numbers = {folder: _SPAN.fullmatch(folder) for folder in folders}
-    found = {int(match[1]): folder for folder, match in numbers.items() if match}
-    return found[max(found)] if found else ""
 
 
 def version(parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -23,7 +23,7 @@ from tfx.utils import proto_utils
 from components.base import records
 from components.base.errors import DataError, RunError
 from components.base.settings import DataSettings, ImageSettings
-from components.csv_ingestion import ingest, reader
+from components.csv_ingestion import data_folder, ingest, reader
 from components.csv_ingestion.result import (
     DIRECTORY,
     QUARANTINE_FILE,
@@ -53,11 +53,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
           input_dict: Empty.
           output_dict: `examples`: one Examples artifact.
           exec_properties: What `CsvIngestion` set and, where the runner has drivers, what the
-            driver resolved (span, version, input fingerprint); else it is resolved here.
+            driver found (the input's fingerprint); else it is found here.
 
         Raises:
-          DataError: a file is missing, empty, unreadable or cut short; a split is left without
-            a row; or more rows are bad than `data.max_bad_rows` allows.
+          DataError: a file is missing, empty, unreadable or cut short, or its columns are not
+            what was expected; a split is left without a row; or more rows are bad than
+            `data.max_bad_rows` allows.
           RunError: rows read and rows written differ, which is a fault of this component.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -65,7 +66,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             output_dict[standard_component_specs.EXAMPLES_KEY]
         )
         image, data = _settings(exec_properties)
-        _resolve_span(exec_properties, artifact)
+        _fingerprint(exec_properties, artifact)
         input_config = example_gen_pb2.Input()
         proto_utils.json_to_proto(
             exec_properties[standard_component_specs.INPUT_CONFIG_KEY], input_config
@@ -73,8 +74,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         input_base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         ranges, ignored = ingest.plan(
             input_base,
-            {split.name: split.pattern for split in input_config.splits},
+            [split.name for split in input_config.splits],
             reader.RowFormat(image.pixels, len(data.classes), image.width),
+            ingest.workers(self._beam_pipeline_args or ()),
         )
 
         fileio.makedirs(ingest.parts_directory(artifact.uri))
@@ -95,8 +97,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         reports = list(ingest.read_reports(artifact.uri, ranges))
         _write_quarantine(artifact.uri, reports)
-        summary = _summarise(reports, exec_properties[utils.SPAN_PROPERTY_NAME], ignored)
-        _check(summary, reports, artifact.uri, input_base, data.max_bad_rows)
+        span = data_folder.span_number(input_base) or 0
+        summary = _summarise(reports, span, ignored)
+        _check(summary, ranges, reports, artifact.uri, input_base, data)
+        summary.overlap = ingest.overlap(artifact.uri, ranges)
         with fileio.open(os.path.join(artifact.uri, DIRECTORY, SUMMARY_FILE), "w") as file:
             file.write(summary.model_dump_json(indent=2) + "\n")
         records.write_counts(artifact.uri, summary.examples)
@@ -105,6 +109,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         artifact.split_names = artifact_utils.encode_split_names(list(ingest.OUTPUT_SPLITS))
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
+        artifact.set_int_custom_property(utils.SPAN_PROPERTY_NAME, span)
         artifact.set_int_custom_property("rows", summary.rows)
         artifact.set_int_custom_property("quarantined", sum(summary.quarantined.values()))
 
@@ -123,16 +128,11 @@ def _settings(exec_properties: dict[str, Any]) -> tuple[ImageSettings, DataSetti
     )
 
 
-def _resolve_span(exec_properties: dict[str, Any], artifact: types.Artifact) -> None:
+def _fingerprint(exec_properties: dict[str, Any], artifact: types.Artifact) -> None:
     """Does the driver's work where it never ran: Kubeflow Pipelines ignores TFX drivers."""
-    if exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME):
-        return
-    try:
+    if not exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME):
         driver.FileBasedDriver(None).resolve_exec_properties(exec_properties, None, None)
-    except ValueError as error:
-        base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
-        raise DataError(f"{base}: no span in it could be taken: {error}") from error
-    driver.update_output_artifact(exec_properties, artifact.mlmd_artifact)
+        driver.update_output_artifact(exec_properties, artifact.mlmd_artifact)
 
 
 def _write_quarantine(examples_uri: str, reports: list[ingest.RangeReport]) -> None:
@@ -154,7 +154,7 @@ def _write_quarantine(examples_uri: str, reports: list[ingest.RangeReport]) -> N
 
 
 def _summarise(
-    reports: list[ingest.RangeReport], span: int | None, ignored: list[str]
+    reports: list[ingest.RangeReport], span: int, ignored: dict[str, str]
 ) -> IngestionSummary:
     files = []
     for name, of_file in itertools.groupby(reports, key=lambda report: report.file):
@@ -173,7 +173,7 @@ def _summarise(
         rows=sum(file.rows for file in files),
         examples={**empty, **_sum(file.examples for file in files)},
         quarantined=_sum(file.quarantined for file in files),
-        span=int(span or 0),
+        span=span,
         files=files,
         ignored=ignored,
         fingerprint=f"{sum(report.keys for report in reports) % 2**64:016x}",
@@ -189,10 +189,11 @@ def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def _check(
     summary: IngestionSummary,
+    ranges: list[ingest.FileRange],
     reports: list[ingest.RangeReport],
     examples_uri: str,
     input_base: str,
-    max_bad_rows: float,
+    data: DataSettings,
 ) -> None:
     unreadable = [
         f"{os.path.join(input_base, report.file)} cannot be read to its end: {report.error}"
@@ -218,15 +219,20 @@ def _check(
             )
 
     bad = sum(summary.quarantined.values())
-    if bad > max_bad_rows * summary.rows:
+    too_many = bad > data.max_bad_rows * summary.rows
+    label_faults = _label_faults(ranges, reports, len(data.classes), too_many)
+    if too_many:
         shown = map(str, itertools.islice(_quarantine(examples_uri, input_base), _SHOWN))
         raise DataError(
             f"{bad} of {summary.rows} rows are bad, more than data.max_bad_rows = "
-            f"{max_bad_rows:g} allows. The first:\n"
+            f"{data.max_bad_rows:g} allows. The first:\n"
             + _lines(shown)
+            + "".join(f"\n{fault}" for fault in label_faults)
             + "\nCorrect them, set image.height, width and channels to what the files hold, or "
             "raise data.max_bad_rows to set bad rows aside."
         )
+    if label_faults:
+        raise DataError(_lines(label_faults))
     for split, count in summary.examples.items():
         if not count:
             raise DataError(
@@ -239,6 +245,51 @@ def _check(
                     else "All of its rows are bad."
                 )
             )
+
+
+def _label_faults(
+    ranges: list[ingest.FileRange],
+    reports: list[ingest.RangeReport],
+    classes: int,
+    too_many: bool,
+) -> list[str]:
+    """Files whose column of labels does not hold labels, each with why it is thought so.
+
+    Args:
+      ranges: Of all files.
+      reports: Of the ranges.
+      classes: Labels are 0 to `classes - 1`.
+      too_many: Whether more rows are bad than are allowed. Else some that have no such label are
+        just that.
+    """
+    faults = []
+    both = zip(ranges, reports, strict=True)
+    for path, of_file in itertools.groupby(both, key=lambda pair: pair[0].path):
+        parts = list(of_file)
+        row = parts[0][0].row
+        labels = set[int]().union(*(report.labels for _, report in parts))
+        unknown = set[str]().union(*(report.unknown_labels for _, report in parts))
+        last = set[int]().union(*(report.last_pixels for _, report in parts))
+        column = (
+            "the column of the labels, by its name in the header,"
+            if row.named
+            else "column 1, taken for the label since there is no header,"
+        )
+        every = set(range(classes))
+        known = f"data.classes has {classes}, 0 to {classes - 1}"
+        if unknown and not labels:
+            faults.append(f"{path}: {column} never holds a label ({min(unknown)}; {known}).")
+        elif too_many and unknown and len(unknown) + len(labels) > classes:
+            number = f"{len(unknown) + len(labels)} or more different values"
+            faults.append(f"{path}: {column} holds {number} ({known}).")
+        elif not row.named and classes > 2 and last == every and labels != every:
+            some = ", ".join(map(str, sorted(labels)[:3]))
+            faults.append(
+                f"{path}: {column} holds {len(labels)} of the labels ({some}, ...; {known}), and "
+                "the last one holds each of them and nothing else. Is that the label? Then give "
+                "the file a header that names the columns."
+            )
+    return faults
 
 
 def _quarantine(examples_uri: str, input_base: str) -> Iterator[QuarantinedRow]:

@@ -18,7 +18,7 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent import futures
 from typing import Any
 
@@ -29,7 +29,7 @@ import pyarrow as pa
 from components.base import progress
 from components.base.errors import DataError
 from components.base.in_order import THREADS, map_in_order
-from components.csv_ingestion import examples, reader
+from components.csv_ingestion import data_folder, examples, reader
 from components.csv_ingestion.result import DIRECTORY, FileSummary, QuarantinedRow
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -37,11 +37,14 @@ INPUT_SPLITS = (TRAIN, TEST)
 OUTPUT_SPLITS = (TRAIN, VALIDATION, TEST)
 
 _RANGE_BYTES = 32 << 20
-"""How much of a plain file one worker takes at a time."""
+"""The most of a plain file that one worker takes at a time."""
+_LEAST_RANGE_BYTES = 1 << 20
+"""Less is not worth a shard of its own."""
 _SHARD_BYTES = 64 << 20
 """Serialised bytes after which a shard is closed and the next begun."""
-_CSV = re.compile(r"\.csv(\.gz)?$")
 _GZIP_MAGIC = b"\x1f\x8b"
+_UNKNOWN_LABELS = 100
+"""How many different ones are kept of a range."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,12 @@ class RangeReport(FileSummary):
     """Physical lines: the next range's line numbers follow on."""
     keys: int = 0
     """Sum of the keys of the Examples that are trained on, modulo 2^64."""
+    labels: tuple[int, ...] = ()
+    """Which labels there are."""
+    unknown_labels: tuple[str, ...] = ()
+    """What stands in place of a label, the first 100 different ones."""
+    last_pixels: tuple[int, ...] = ()
+    """Which values the last pixel has."""
     error: str | None = None
     """Why the rest of the file could not be read."""
 
@@ -80,20 +89,22 @@ def parts_directory(examples_uri: str) -> str:
 
 
 def plan(
-    input_base: str, patterns: Mapping[str, str], row: reader.RowFormat
-) -> tuple[list[FileRange], list[str]]:
+    folder: str, splits: Iterable[str], row: reader.RowFormat, parallelism: int = 1
+) -> tuple[list[FileRange], dict[str, str]]:
     """Finds the files of each split, reads their headers and cuts them into ranges.
 
-    Plain files are cut every 32 MiB; a gzipped one cannot be read from its middle.
+    Plain files are cut so that each worker has a range of a split, and at least every 32 MiB; a
+    gzipped one cannot be read from its middle. Rows, their order and keys do not depend on it.
 
     Args:
-      input_base: The data folder.
-      patterns: A glob under the data folder, by split.
+      folder: The data folder, or one of its spans.
+      splits: Names of the folders in it.
       row: What a row holds, as asked for.
+      parallelism: How many workers there are.
 
     Returns:
-      The ranges in order of split, file and start; and the names of matching files that are
-      not named .csv or .csv.gz.
+      The ranges in order of split, file and start; and why other files are not taken, by their
+      path under the folder.
 
     Raises:
       DataError: a split has no file, or a file is empty, cannot be opened or does not hold such
@@ -103,24 +114,20 @@ def plan(
     from tfx.dsl.io import fileio
 
     ranges: list[FileRange] = []
-    ignored: list[str] = []
-    for split, pattern in patterns.items():
-        paths = sorted(fileio.glob(os.path.join(input_base, pattern)))
-        chosen = [path for path in paths if _CSV.search(path)]
-        ignored += [_relative(path, input_base) for path in paths if path not in chosen]
-        if not chosen:
-            raise DataError(
-                f"{input_base}: no {pattern} in it. A data folder holds train/*.csv[.gz] and "
-                "test/*.csv[.gz]."
-            )
-        for path in chosen:
+    ignored: dict[str, str] = {}
+    for split in splits:
+        files = data_folder.files(folder, split)
+        ignored |= files.ignored
+        whole: list[FileRange] = []
+        sizes: list[int] = []
+        for path in files.csvs:
             try:
                 with fileio.open(path, "rb") as file:
                     compressed = file.read(2) == _GZIP_MAGIC
                 size = fileio.stat(path).length
                 if not size:
                     raise DataError(f"{path} is empty.")
-                if path.endswith(".gz") and not compressed:
+                if path.lower().endswith(".gz") and not compressed:
                     raise DataError(f"{path} is named .gz but is not gzipped.")
                 with _open(path, compressed) as stream:
                     found = reader.read_head(stream, row, path, label="required")
@@ -128,27 +135,47 @@ def plan(
                 raise DataError(f"{path} cannot be read to its end: {error}") from error
             except (OSError, tf.errors.OpError) as error:
                 raise DataError(f"{path} cannot be read: {error}") from error
-            cut = functools.partial(
-                FileRange,
+            part = FileRange(
+                number=0,
                 input_split=split,
                 path=path,
-                name=_relative(path, input_base),
+                name=os.path.relpath(path, folder),
+                start=0,
+                end=None,
                 compressed=compressed,
                 # Workers need no names.
                 row=dataclasses.replace(found, header=b""),
             )
-            if compressed:
-                ranges.append(cut(number=len(ranges), start=0, end=None))
-            else:
-                # At least one, for a file that ends with its header.
-                for start in range(found.begins, size, _RANGE_BYTES) or [found.begins]:
-                    end = min(start + _RANGE_BYTES, size)
-                    ranges.append(cut(number=len(ranges), start=start, end=end))
+            whole.append(part)
+            sizes.append(size)
+        plain = sum(size for part, size in zip(whole, sizes, strict=True) if not part.compressed)
+        step = min(_RANGE_BYTES, max(_LEAST_RANGE_BYTES, -(-plain // parallelism)))
+        for part, size in zip(whole, sizes, strict=True):
+            begins = part.row.begins
+            if part.compressed:
+                ranges.append(dataclasses.replace(part, number=len(ranges)))
+                continue
+            # At least one, for a file that ends with its header.
+            for start in range(begins, size, step) or [begins]:
+                end = min(start + step, size)
+                number = len(ranges)
+                ranges.append(dataclasses.replace(part, number=number, start=start, end=end))
     return ranges, ignored
 
 
-def _relative(path: str, base: str) -> str:
-    return path.removeprefix(base.rstrip("/") + "/")
+def workers(beam_args: Iterable[str]) -> int:
+    """How many workers Beam's flags ask for; 1 if they do not say.
+
+    Args:
+      beam_args: Such as `--parallelism=8` (Flink) or `--direct_num_workers=2`.
+    """
+    given = [_WORKERS.fullmatch(arg) for arg in beam_args]
+    return max([1, *(int(match[1]) for match in given if match)])
+
+
+_WORKERS = re.compile(
+    r"--(?:parallelism|direct_num_workers|(?:max_)?num_workers|default_parallelism)=(\d{1,6})"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,10 +184,9 @@ class _Encoded:
 
     records: dict[str, list[bytes]]
     """Serialised tf.Examples by output split."""
-    bad: tuple[reader.BadRow, ...]
-    read: int
-    lines: int
-    keys: int
+    rows: reader.Rows
+    keys: np.ndarray
+    """int64 (n,)."""
 
 
 class IngestRange(beam.DoFn):
@@ -203,6 +229,9 @@ class IngestRange(beam.DoFn):
     def _ingest(self, element: FileRange, shards: _Shards, report: RangeReport) -> None:
         examples_of: collections.Counter[str] = collections.Counter()
         quarantined: collections.Counter[str] = collections.Counter()
+        labels: set[int] = set()
+        unknown_labels: dict[str, None] = {}
+        last_pixels: set[int] = set()
         row, start = element.row, element.start
         report.lines = row.lines_before if start <= row.begins else 0
         with _open(element.path, element.compressed) as stream:
@@ -215,7 +244,8 @@ class IngestRange(beam.DoFn):
                 for split, records in block.records.items():
                     shards.write(split, records)
                     examples_of[split] += len(records)
-                for bad in block.bad:
+                rows = block.rows
+                for bad in rows.bad:
                     shards.quarantine(
                         QuarantinedRow(
                             file=element.name,
@@ -226,11 +256,20 @@ class IngestRange(beam.DoFn):
                         )
                     )
                     quarantined[bad.reason] += 1
-                report.rows += block.read
-                report.lines += block.lines
-                report.keys = (report.keys + block.keys) % 2**64
+                    if bad.reason == "unknown_label" and len(unknown_labels) < _UNKNOWN_LABELS:
+                        unknown_labels[bad.detail] = None
+                labels.update(np.unique(rows.labels).tolist())
+                last_pixels.update(np.unique(rows.pixels[:, -1]).tolist())
+                shards.add_keys(block.keys)
+                report.rows += rows.read
+                report.lines += rows.lines
+                if element.input_split == TRAIN:
+                    trained_on = int(block.keys.view(np.uint64).sum())
+                    report.keys = (report.keys + trained_on) % 2**64
         report.examples = dict(examples_of)
         report.quarantined = dict(quarantined)
+        report.labels, report.last_pixels = tuple(sorted(labels)), tuple(sorted(last_pixels))
+        report.unknown_labels = tuple(unknown_labels)
 
 
 class ReadRange(beam.DoFn):
@@ -259,8 +298,7 @@ def _encode(
     else:
         batches = {input_split: examples.record_batch(rows.labels, rows.pixels, keys)}
     records = {split: examples.serialise(batch) for split, batch in batches.items()}
-    trained_on = int(keys.view(np.uint64).sum()) if input_split == TRAIN else 0
-    return _Encoded(records, rows.bad, rows.read, rows.lines, trained_on)
+    return _Encoded(records, rows, keys)
 
 
 @contextlib.contextmanager
@@ -290,6 +328,8 @@ class _Shards:
         self._finished: dict[str, str] = {}
         self._shards: collections.Counter[str] = collections.Counter()
         self._quarantine: Any = None
+        self._keys: list[bytes] = []
+        self._keys_path = _keys_path(parts, number)
         fileio.makedirs(self._scratch)
 
     def write(self, split: str, records: list[bytes]) -> None:
@@ -325,6 +365,9 @@ class _Shards:
             self._quarantine = fileio.open(scratch, "w")
         self._quarantine.write(row.model_dump_json() + "\n")
 
+    def add_keys(self, keys: np.ndarray) -> None:
+        self._keys.append(keys.astype("<i8").tobytes())
+
     def _close(self) -> None:
         while self._open:
             self._open.popitem()[1].close()
@@ -336,6 +379,10 @@ class _Shards:
         from tfx.dsl.io import fileio
 
         self._close()
+        scratch = os.path.join(self._scratch, "keys")
+        with fileio.open(scratch, "wb") as file:
+            file.write(b"".join(self._keys))
+        self._finished[scratch] = self._keys_path
         for scratch, path in self._finished.items():
             fileio.makedirs(os.path.dirname(path))
             fileio.rename(scratch, path, overwrite=True)
@@ -352,6 +399,36 @@ class _Shards:
 
 def _report_path(parts: str, number: int) -> str:
     return os.path.join(parts, f"{number:05d}.json")
+
+
+def _keys_path(parts: str, number: int) -> str:
+    return os.path.join(parts, f"{number:05d}.keys")
+
+
+def overlap(examples_uri: str, ranges: Iterable[FileRange]) -> int:
+    """How many rows of `test` are rows of `train` too, by their keys.
+
+    Memory holds the keys of `test` and those of one range.
+    """
+    from tfx.dsl.io import fileio
+
+    def keys(element: FileRange) -> np.ndarray:
+        path = _keys_path(parts_directory(examples_uri), element.number)
+        with fileio.open(path, "rb") as file:
+            return np.frombuffer(file.read(), "<i8")
+
+    by_split: dict[str, list[FileRange]] = {split: [] for split in INPUT_SPLITS}
+    for element in ranges:
+        by_split[element.input_split].append(element)
+    test, counts = np.unique(np.concatenate([keys(e) for e in by_split[TEST]]), return_counts=True)
+    if not len(test):
+        return 0
+    found = np.zeros(len(test), bool)
+    for element in by_split[TRAIN]:
+        of_range = keys(element)
+        at = np.minimum(np.searchsorted(test, of_range), len(test) - 1)
+        found[at[test[at] == of_range]] = True
+    return int(counts[found].sum())
 
 
 def quarantine_path(parts: str, number: int) -> str:

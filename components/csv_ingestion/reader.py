@@ -29,6 +29,7 @@ from typing import IO, Literal, Protocol
 import numpy as np
 
 from components.base.errors import DataError
+from components.base.files import check_file
 
 _BLOCK_BYTES = 1 << 20
 _GROUP_LINES = 16
@@ -443,7 +444,13 @@ def _is_number(field: bytes) -> bool:
 
 @contextlib.contextmanager
 def open_csv(path: str | pathlib.Path) -> Iterator[IO[bytes]]:
-    """A local CSV's bytes, unpacked if they are gzipped, whatever its name."""
+    """A local CSV's bytes, unpacked if they are gzipped, whatever its name.
+
+    Raises:
+      DataError: it is no regular file.
+      OSError: it cannot be opened.
+    """
+    check_file(path)
     with open(path, "rb") as file:
         if file.peek(2)[:2] != _GZIP_MAGIC:
             yield file

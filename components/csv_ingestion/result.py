@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Annotated, Any
 
 import pydantic
 
@@ -53,6 +54,12 @@ class FileSummary(pydantic.BaseModel):
     """Rows set aside, by reason."""
 
 
+def _with_reasons(ignored: Any) -> Any:
+    """Older summaries have the names alone."""
+    reason = "not named .csv or .csv.gz"
+    return dict.fromkeys(ignored, reason) if isinstance(ignored, list) else ignored
+
+
 class IngestionSummary(pydantic.BaseModel):
     """Rows of the whole data folder: `rows` = `examples` + `quarantined`, summed."""
 
@@ -62,8 +69,10 @@ class IngestionSummary(pydantic.BaseModel):
     span: int
     """Number of the ingested span; 0 without spans."""
     files: list[FileSummary]
-    ignored: list[str]
-    """Files in the split folders that are no CSVs by their names."""
+    ignored: Annotated[dict[str, str], pydantic.BeforeValidator(_with_reasons)]
+    """Why other files in the split folders were not taken, by their path under the data folder."""
+    overlap: int = 0
+    """Rows of `test` that are rows of `train` too."""
     fingerprint: str = ""
     """Of the rows in `train`, 16 hexadecimal digits: the same wherever they lie and in whatever
     order or files."""

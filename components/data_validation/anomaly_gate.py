@@ -13,7 +13,9 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
+from components.base import records
 from components.base.errors import AnomalyError
+from components.csv_ingestion.result import read_summary
 
 ANOMALIES_FILE = "SchemaDiff.pb"
 STATISTICS_FILE = "FeatureStats.pb"
@@ -30,25 +32,30 @@ def _lines(found: dict) -> list:
 
 @component
 def AnomalyGate(  # a component is named as a class
+    examples: InputArtifact[standard_artifacts.Examples],
     statistics: InputArtifact[standard_artifacts.ExampleStatistics],
     schema: InputArtifact[standard_artifacts.Schema],
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     drift: OutputArtifact[standard_artifacts.ExampleAnomalies],
+    max_overlap: Parameter[float],
     code: Parameter[str],
     previous_statistics: Parameter[str] = "",
 ) -> None:
-    """Raises if the data is not what the schema says.
+    """Raises if the data is not what the schema says, or test is not apart from train.
 
     Args:
+      examples: As ingested.
       statistics: Of every split.
       schema: With drift comparators.
       anomalies: What ExampleValidator found.
       drift: What was found here, one text proto per pair of splits.
+      max_overlap: Share of the rows of test that may be rows of train too.
       code: Fingerprint of the code, so that a change of it is not answered from the cache.
       previous_statistics: URI of the last run's statistics; empty: there was none.
 
     Raises:
       AnomalyError: names each anomaly with its split and feature.
+      RunError: the statistics are not of the Examples that ingestion wrote.
     """
     import tensorflow_data_validation as tfdv
     from google.protobuf import text_format
@@ -62,6 +69,8 @@ def AnomalyGate(  # a component is named as a class
     splits = artifact_utils.decode_split_names(anomalies.split_names)
     found = {}
     for split in splits:
+        number = load(statistics.uri, split).datasets[0].num_examples
+        records.check_read(artifact_utils.get_split_uri([examples], split), int(number))
         file = os.path.join(anomalies.uri, f"Split-{split}", ANOMALIES_FILE)
         found[f"split {split}"] = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(file))
     train = load(statistics.uri, "train")
@@ -81,6 +90,7 @@ def AnomalyGate(  # a component is named as a class
             os.path.join(drift.uri, where.replace(" ", "_"), DRIFT_FILE),
             text_format.MessageToString(result),
         )
+    _check_overlap(read_summary(examples.uri), max_overlap)
     lines = _lines({**found, **drifts})
     if lines:
         raise AnomalyError(
@@ -88,6 +98,18 @@ def AnomalyGate(  # a component is named as a class
             + "\n".join(lines)
             + "\nMend the data, or, if the data is right, give a schema that says so "
             "(data.schema_file; `denoise data --infer-schema` makes one) or raise data.max_drift."
+        )
+
+
+def _check_overlap(summary, max_overlap: float) -> None:
+    """Stops where what the model is measured on is what it is trained on."""
+    test = summary.examples["test"]
+    if summary.overlap > max_overlap * test:
+        raise AnomalyError(
+            f"{summary.overlap:,} of the {test:,} rows of test are rows of train too, more than "
+            f"data.max_overlap = {max_overlap:g} allows; nothing was trained. A model would be "
+            "measured on what it has seen. Take them out of one of the two, or raise "
+            "data.max_overlap."
         )
 
 

@@ -10,10 +10,11 @@ from tfx.components.statistics_gen.component import StatisticsGen
 
 from components.base import code
 from components.base.places import Places
+from components.base.settings import Settings
 from components.data_validation import anomaly_gate
 
 
-def steps(places: Places, ingestion: Any) -> tuple[Any, Any, Any, Any]:
+def steps(settings: Settings, places: Places, ingestion: Any) -> tuple[Any, Any, Any, Any]:
     """ImportSchemaGen, StatisticsGen, ExampleValidator and AnomalyGate, as the DAG has them."""
     schema = ImportSchemaGen(schema_file=places.schema)
     # Without the schema the labels would not be counted, and their drift not be seen.
@@ -24,9 +25,11 @@ def steps(places: Places, ingestion: Any) -> tuple[Any, Any, Any, Any]:
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
     gate = anomaly_gate.AnomalyGate(
+        examples=ingestion.outputs["examples"],
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
         anomalies=validator.outputs["anomalies"],
+        max_overlap=settings.data.max_overlap,
         code=code.fingerprint(anomaly_gate.__name__),
     )
     return schema, statistics, validator, gate

@@ -184,7 +184,13 @@ class Lineage:
                     for key, value in source.items()
                 }
                 outputs.setdefault(event.execution_id, {}).setdefault(name, []).append(
-                    Output(artifact.id, name, types[artifact.type_id], artifact.uri, properties)
+                    Output(
+                        artifact.id,
+                        name,
+                        types[artifact.type_id],
+                        self._own(artifact.uri),
+                        properties,
+                    )
                 )
         steps = []
         for execution in executions:
@@ -212,6 +218,32 @@ class Lineage:
     @property
     def _context_types(self) -> dict[int, str]:
         return {type_.id: type_.name for type_ in self._store.get_context_types()}
+
+    def _own(self, uri: str) -> str:
+        """Where an artifact lies in this workspace, if it does.
+
+        A workspace that was copied or moved knows the folders it had before.
+        """
+        here = self._workspace.pipeline_root.resolve().joinpath(*pathlib.PurePath(uri).parts[-3:])
+        return str(here) if here.exists() else uri
+
+    def take_own(self) -> bool:
+        """Makes the cache answer from this workspace where it was copied or moved.
+
+        Call it only while holding the workspace.
+
+        Returns:
+          Whether there were artifacts that had been written in another folder.
+        """
+        others = []
+        for artifact in self._store.get_artifacts():
+            own = self._own(artifact.uri)
+            if own != artifact.uri:
+                artifact.uri = own
+                others.append(artifact)
+        if others:
+            self._store.put_artifacts(others)
+        return bool(others)
 
     def close_interrupted(self) -> list[Step]:
         """Marks steps a killed run left open as failed and removes their half-written outputs.

@@ -22,6 +22,7 @@ from pipeline.history.lineage import Steps
 from pipeline.workspace import Workspace
 
 ALL = "*"
+_IGNORED_SHOWN = 5
 
 
 class Metrics(pydantic.BaseModel):
@@ -207,6 +208,13 @@ def show(summary: Summary, console: rich.console.Console) -> None:
             f"rows        {summary.data['rows']:,} = {splits}"
             f" + {sum(summary.data['quarantined'].values()):,} set aside"
         )
+        if summary.data["overlap"]:
+            console.print(f"            {summary.data['overlap']:,} of test are in train too")
+        ignored = list(summary.data["ignored"].items())
+        for name, reason in ignored[:_IGNORED_SHOWN]:
+            console.print(f"ignored     {name}: {reason}", soft_wrap=True, markup=False)
+        if len(ignored) > _IGNORED_SHOWN:
+            console.print(f"            and {len(ignored) - _IGNORED_SHOWN:,} more (summary.json)")
     if summary.training:
         training = summary.training
         start = training.get("started_from", NONE)

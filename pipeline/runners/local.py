@@ -98,8 +98,7 @@ def _prepare(settings: Settings, workspace: Workspace, data: pathlib.Path) -> Pl
         expected = make_schema(settings.image, settings.data)
     schema_file = write_schema(expected, workspace.schema)
     return Places(
-        data=str(data.resolve()),
-        spans=data_folder.has_spans(data),
+        data=data_folder.to_take(str(data.resolve())),
         schema=str(schema_file.resolve()),
         serving=str(workspace.serving.resolve()),
         pipeline_root=str(workspace.pipeline_root.resolve()),
@@ -146,9 +145,15 @@ class _Launcher:
 
     def _set_aside(self, target: pathlib.Path) -> list[str]:
         """Moves what the steps must not find, see `pipeline.runners.outputs`."""
+        copied = self._lineage.take_own()
         known = self._lineage.steps()
         lines = outputs.set_broken_aside(self._pipeline_root, known, target)
         lines = [f"{line}. It was moved to {target}, and the step runs again." for line in lines]
+        if copied:
+            lines.append(
+                f"{self._pipeline_root}: copied or moved from another place. Its own files are "
+                "taken; the steps after the first one run again."
+            )
         number = outputs.set_forgotten_aside(self._pipeline_root, known, target)
         if number:
             lines.append(

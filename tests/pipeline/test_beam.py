@@ -31,7 +31,7 @@ def steps():
             "beam.args=[--job_endpoint=localhost:8099, --parallelism=4]",
         ],
     )
-    places = dag.Places(data="/d", spans=False, schema="/s", serving="/v", pipeline_root="/p")
+    places = dag.Places(data="/d", schema="/s", serving="/v", pipeline_root="/p")
     return dag.build(settings, places, metadata="/m").components
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -12,6 +13,7 @@ import pathlib
 import shutil
 import struct
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -186,6 +188,44 @@ def test_a_damaged_archive_is_passed_over(tmp_path, tiny, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match="train-labels-idx1-ubyte cannot be read"):
         data.fashion_mnist(tmp_path / "workspace")
+
+
+@pytest.mark.parametrize("bomb", ["gzip", "plain"])
+def test_what_is_far_too_large_is_not_read_to_its_end(tmp_path, tiny, bomb):
+    write(tiny, data._SYSTEM_FOLDER, gz=bomb == "gzip")
+    file = next(data._SYSTEM_FOLDER.glob("train-images*"))
+    if bomb == "gzip":
+        with gzip.open(file, "wb", compresslevel=1) as stream:
+            for _ in range(300):
+                stream.write(bytes(1 << 20))
+    else:
+        os.truncate(file, 1 << 40)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is not the published one"):
+        data.fashion_mnist(tmp_path / "workspace")
+    assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    tracemalloc.stop()
+
+
+def test_a_download_without_end_is_given_up(tmp_path, tiny, monkeypatch):
+    class Endless(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 16))
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setattr(data, "_DOWNLOAD_BYTES", 1 << 20)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(data, "_OFFICIAL_URL", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(DataError, match="has more than 1 MiB"):
+            data.fashion_mnist(tmp_path / "workspace")
+        server.shutdown()
 
 
 def test_the_error_lists_what_was_tried_in_order(tmp_path, tiny, monkeypatch):

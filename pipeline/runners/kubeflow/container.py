@@ -49,8 +49,6 @@ from pipeline.runners.kubeflow.names import (
     local_path,
 )
 
-_SPAN_PREFIX = "span-{SPAN}/"
-
 
 def to_uris(value: Any) -> Any:
     """Replaces local paths of artifacts by their URIs in every string of a JSON value."""
@@ -132,18 +130,19 @@ def _with_local_data(parameters: dict[str, Any], folder: str) -> None:
     location = parameters.get("input_base")
     if location is None:
         return
+    from tfx.utils import proto_utils
+
+    from components.csv_ingestion import component
+
     taken = data_folder.to_take(location)
     if object_store.is_remote(location):
         below = taken.removeprefix(location.rstrip("/")).lstrip("/")
-        names = object_store.download(taken, os.path.join(folder, below))
+        here = os.path.join(folder, below)
+        names = object_store.download(taken, here)
         print(f"{taken}: {len(names)} files copied", flush=True)
-        location = parameters["input_base"] = folder
-    spans = data_folder.has_spans(location)
-    input_config = json.loads(parameters["input_config"])
-    for split in input_config["splits"]:
-        pattern = split["pattern"].removeprefix(_SPAN_PREFIX)
-        split["pattern"] = f"{_SPAN_PREFIX}{pattern}" if spans else pattern
-    parameters["input_config"] = json.dumps(input_config)
+        taken = here
+    parameters["input_base"] = taken
+    parameters["input_config"] = proto_utils.proto_to_json(component.input_config(taken))
 
 
 def _with_local_schema(parameters: dict[str, Any], folder: str) -> None:

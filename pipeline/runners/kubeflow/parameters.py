@@ -33,7 +33,7 @@ def step_parameters(step: str, settings: Settings, keep: Mapping[str, Any]) -> d
         # It is compiled in: it tunes for the other settings, whether or not they ask for it.
         tuner = settings.tuner.model_copy(update={"enabled": True})
         settings = settings.model_copy(update={"tuner": tuner})
-    places = Places(data="", spans=False, schema=schema_uri(settings), serving="", pipeline_root="")
+    places = Places(data="", schema=schema_uri(settings), serving="", pipeline_root="")
     steps = {component.id: component for component in dag.components(settings, places)}
     if step not in steps:
         return {}

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from components.base import object_store
-from components.base.errors import RunError
+from components.base.errors import DataError, RunError
 from components.push import pusher as push
 from components.push import versions
 from tests import gcs
@@ -117,3 +117,14 @@ def test_a_bucket_that_is_not_there_is_named(bucket):
     scheme = bucket.partition("://")[0]
     with pytest.raises(RunError, match=rf"^{scheme}://nosuch/data cannot be listed: .*credentials"):
         object_store.files(f"{scheme}://nosuch/data")
+
+
+def test_no_key_leads_out_of_the_folder_it_is_copied_to(bucket, tmp_path, monkeypatch):
+    model = _saved_model(tmp_path / "model", "1")
+    object_store.upload(model, f"{bucket}/a")
+    names = object_store.files(f"{bucket}/a")
+    for name in ("../../outside", "b/../../outside", ".."):
+        monkeypatch.setattr(object_store, "files", lambda uri, name=name: [*names, name])
+        with pytest.raises(DataError, match=f"://.*/a: the object 'a/{name}' would be copied out"):
+            object_store.download(f"{bucket}/a", tmp_path / "here" / "copy")
+        assert not (tmp_path / "here").exists()

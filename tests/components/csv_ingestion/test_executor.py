@@ -20,7 +20,7 @@ from tfx.utils import proto_utils
 
 from components.base.errors import DataError, RunError
 from components.base.settings import DataSettings, ImageSettings
-from components.csv_ingestion import component, ingest, reader
+from components.csv_ingestion import component, data_folder, ingest, reader
 from components.csv_ingestion import result as summary
 from tests import clothing
 
@@ -189,20 +189,18 @@ def test_without_its_driver_the_executor_resolves_what_the_driver_would(folder):
 
 
 @pytest.mark.parametrize("with_driver", [False, True])
-def test_the_latest_span_is_taken(tmp_path, with_driver):
+@pytest.mark.parametrize("names", [("span-2", "span-10"), ("span-1", "span-010")])
+def test_a_span_is_told_by_its_number(tmp_path, names, with_driver):
     folder = tmp_path / "data"
-    for span in (2, 10):
-        clothing.write_csvs(folder / f"span-{span}", train=50 + span, test=9, shape=SHAPE)
-    result = ingested(folder, spans=True, with_driver=with_driver)
+    for number, name in enumerate(names):
+        clothing.write_csvs(folder / name, train=50 + number, test=9, shape=SHAPE)
+    latest = pathlib.Path(data_folder.to_take(str(folder)))
+    assert latest == folder / names[1]
+    result = ingested(latest, with_driver=with_driver)
     assert result.summary.span == 10
-    assert result.summary.rows == 69
-    assert result.summary.files[0].file == "span-10/train/clothing-1.csv"
+    assert result.summary.rows == 60
+    assert result.summary.files[0].file == "train/clothing-1.csv"
     assert result.artifact.get_int_custom_property("span") == 10
-
-
-def test_no_span(folder):
-    with pytest.raises(DataError, match="no span in it could be taken"):
-        ingested(folder, spans=True, with_driver=False)
 
 
 def add_line(path: pathlib.Path, line: bytes, before: int) -> None:
@@ -365,7 +363,7 @@ def test_a_folder_named_csv_stops_the_run(folder):
 
 def test_a_missing_split_stops_the_run(folder):
     shutil.rmtree(folder / "test")
-    stops(folder, r"no test/\*.csv\* in it")
+    stops(folder, r"has no test/\*.csv or test/\*.csv.gz")
 
 
 def test_a_split_without_a_good_row_stops_the_run(folder):
@@ -386,9 +384,157 @@ def test_the_wrong_shape_stops_the_run(folder):
         ingested(folder, image=ImageSettings())
 
 
-def test_other_files_are_ignored_but_named(folder):
+def test_other_files_are_ignored_but_named_with_the_reason(folder):
+    csv(folder).rename(folder / "train" / "B.CSV")
     (folder / "train" / "clothing.csv.bak").write_text("old")
-    assert ingested(folder).summary.ignored == ["train/clothing.csv.bak"]
+    (folder / "train" / "._clothing-1.csv").write_bytes(b"\0\5\x16\7")
+    (folder / "test" / "README").touch()
+    (folder / "test" / "images").mkdir()
+    result = ingested(folder)
+    assert result.summary.rows == 150
+    assert result.summary.ignored == {
+        "train/._clothing-1.csv": "hidden",
+        "train/clothing.csv.bak": "not named .csv or .csv.gz",
+        "test/README": "not named .csv or .csv.gz",
+        "test/images": "not named .csv or .csv.gz",
+    }
+
+
+def test_summaries_of_older_runs_can_be_read():
+    older = {"rows": 0, "examples": {}, "quarantined": {}, "span": 0, "files": [], "ignored": ["a"]}
+    read = summary.IngestionSummary.model_validate(older)
+    assert read.ignored == {"a": "not named .csv or .csv.gz"}
+
+
+@pytest.mark.parametrize("number", [1, 2, 8, 1000])
+def test_ranges_follow_the_workers_and_rows_do_not(folder, monkeypatch, number):
+    whole = ingested(folder)
+    monkeypatch.setattr(ingest, "_LEAST_RANGE_BYTES", 100)
+    parts = ingested(folder, beam=(*BEAM, f"--parallelism={number}"))
+    assert parts.all_rows() == whole.all_rows()
+    assert parts.summary == whole.summary
+    for split in ("train", "test"):
+        shards = sorted((parts.uri / f"Split-{split}").iterdir())
+        # A range in which no line begins has none.
+        assert len(shards) >= min(number, 6)
+        assert [key for shard in shards for key in keys(shard)] == [
+            key for shard in sorted((whole.uri / f"Split-{split}").iterdir()) for key in keys(shard)
+        ]
+
+
+def keys(shard: pathlib.Path) -> list[int]:
+    """In the order of the file."""
+    spec = {"key": tf.io.FixedLenFeature([], tf.int64)}
+    records = tf.data.TFRecordDataset(str(shard), compression_type="GZIP")
+    return [int(tf.io.parse_single_example(record, spec)["key"]) for record in records]
+
+
+@pytest.mark.parametrize(
+    ("args", "number"),
+    [
+        ((), 1),
+        (("--runner=FlinkRunner", "--parallelism=8", "--flink_master=h:8081"), 8),
+        (("--direct_num_workers=2", "--num_workers=3", "--max_num_workers=5"), 5),
+        (("--direct_num_workers=0",), 1),
+    ],
+)
+def test_workers_as_beam_is_told(args, number):
+    assert ingest.workers(args) == number
+
+
+def test_every_split_is_spread(tmp_path):
+    for split, rows in (("train", 3000), ("test", 500)):
+        (tmp_path / split).mkdir()
+        for name in ("a.csv", "b.csv"):
+            (tmp_path / split / name).write_text(("7," * 784 + "7\n") * rows)
+    row = reader.RowFormat(784, 10)
+    ranges, _ = ingest.plan(str(tmp_path), ("train", "test"), row, parallelism=8)
+    assert [part.number for part in ranges] == list(range(len(ranges)))
+    by_split = [[part for part in ranges if part.input_split == name] for name in ("train", "test")]
+    # Of 9.4 MB eight ranges or somewhat more; of 1.6 MB none below a MiB but the last ones.
+    assert 8 <= len(by_split[0]) <= 10
+    assert len(by_split[1]) == 2
+    assert len(ingest.plan(str(tmp_path), ("train", "test"), row)[0]) == 4
+
+
+@pytest.mark.parametrize("with_driver", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "[v2]",
+        "a*b",
+        "a?b",
+        "{1,2}",
+        "with spaces",
+        "q\"'",
+        "p%41",
+        "h#1",
+        "n\nl",
+        "é",
+        "b\\s",
+        "x]",
+    ],
+)
+def test_whatever_the_data_folder_is_called(tmp_path, name, with_driver):
+    folder = clothing.write_csvs(tmp_path / name / "data", train=50, test=9, shape=SHAPE)
+    # What the name would match as a pattern.
+    for other in ("v", "ab", "aXb", "axxb"):
+        clothing.write_csvs(tmp_path / other / "data", train=70, test=9, shape=SHAPE)
+    data_folder.check_folder(folder)
+    result = ingested(folder, with_driver=with_driver)
+    assert result.summary.rows == 59
+    fingerprint = result.artifact.get_string_custom_property("input_fingerprint")
+    assert "split:train,num_files:1," in fingerprint
+
+
+def test_rows_in_both_splits_are_counted(folder):
+    _, *lines = csv(folder).read_text().splitlines()
+    with open(csv(folder, "test"), "a") as file:
+        file.write("\n".join([lines[3], lines[77], lines[3], f" {lines[5]}"]) + "\n")
+    result = ingested(folder)
+    assert result.summary.rows == 154
+    assert result.summary.overlap == 4
+    assert ingested(folder, beam=(*BEAM, "--parallelism=3")).summary.overlap == 4
+
+
+def label_last(folder: pathlib.Path, header: bool) -> None:
+    for split in ("train", "test"):
+        table = np.roll(table_of(csv(folder, split)), -1, axis=1)
+        names = [*(f"pixel{number}" for number in range(1, 13)), "class"]
+        lines = [",".join(map(str, row)) for row in ([names] if header else []) + table.tolist()]
+        csv(folder, split).write_text("\n".join(lines) + "\n")
+
+
+def test_a_label_that_stands_last_is_found_by_its_name(folder):
+    expected = ingested(folder).all_rows()
+    label_last(folder, header=True)
+    assert ingested(folder).all_rows() == expected
+
+
+def test_without_a_header_a_column_that_holds_no_labels_is_named(folder):
+    label_last(folder, header=False)
+    stops(folder, r"clothing-1.csv: column 1, taken for the label since there is no header, ")
+    table = table_of_headerless(csv(folder))
+    # A corner that is nearly always black: as labels nothing is wrong with it.
+    for split in ("train", "test"):
+        table = table_of_headerless(csv(folder, split))
+        table[:, 0] = table[:, 1] % 2
+        csv(folder, split).write_text("\n".join(",".join(map(str, row)) for row in table) + "\n")
+    stops(folder, "the last one holds each of them and nothing else. Is that the label", STRICT)
+
+
+def table_of_headerless(path: pathlib.Path) -> np.ndarray:
+    return np.loadtxt(path, delimiter=",", dtype=np.int64)
+
+
+@pytest.mark.parametrize("labels", [range(10, 20), range(0, 26)])
+def test_labels_of_another_kind_are_named(folder, labels):
+    for split in ("train", "test"):
+        table = table_of(csv(folder, split))
+        table[:, 0] = [labels[number % len(labels)] for number in range(len(table))]
+        csv(folder, split).write_text("\n".join(",".join(map(str, row)) for row in table) + "\n")
+    words = "never holds a label" if labels[0] else "holds 26 or more different values"
+    stops(folder, f"taken for the label since there is no header, {words}", STRICT)
 
 
 def test_lost_rows_are_noticed(folder, monkeypatch):

@@ -8,9 +8,11 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-from components.base.errors import AnomalyError
+from components.base import records
+from components.base.errors import AnomalyError, RunError
 from components.base.settings import DataSettings, ImageSettings
 from components.csv_ingestion.examples import fingerprints, record_batch
+from components.csv_ingestion.result import IngestionSummary
 from components.data_validation.anomaly_gate import AnomalyGate
 from components.data_validation.schema import make_schema, write_schema
 from tests import clothing
@@ -51,7 +53,7 @@ class _World:
             (target / "FeatureStats.pb").write_bytes(statistics.SerializeToString())
         return str(self.folder / name)
 
-    def gate(self, statistics, previous="", found=None):
+    def gate(self, statistics, previous="", found=None, overlap=0, written=None):
         write_schema(SCHEMA, self.folder / "schema")
         splits = ["test", "train"]
         for split in splits:
@@ -60,12 +62,27 @@ class _World:
                 str(self.folder / "anomalies" / f"Split-{split}" / "SchemaDiff.pb"),
                 anomalies.SerializeToString(),
             )
+        examples = self._artifact(standard_artifacts.Examples, "examples", splits)
+        summary = IngestionSummary(
+            rows=300,
+            examples={"train": 200, "test": 100},
+            quarantined={},
+            span=0,
+            files=[],
+            ignored={},
+            overlap=overlap,
+        )
+        io_utils.write_string_file(
+            str(self.folder / "examples" / "ingestion" / "summary.json"), summary.model_dump_json()
+        )
+        records.write_counts(examples.uri, written or summary.examples)
         artifact = self._artifact(standard_artifacts.ExampleStatistics, "", splits)
         artifact.uri = statistics
         drift = self._artifact(standard_artifacts.ExampleAnomalies, "drift")
         executor = AnomalyGate.EXECUTOR_SPEC.executor_class()
         executor.Do(
             {
+                "examples": [examples],
                 "statistics": [artifact],
                 "schema": [self._artifact(standard_artifacts.Schema, "schema")],
                 "anomalies": [
@@ -73,7 +90,7 @@ class _World:
                 ],
             },
             {"drift": [drift]},
-            {"previous_statistics": previous, "code": ""},
+            {"previous_statistics": previous, "max_overlap": 0.05, "code": ""},
         )
         return self.folder / "drift"
 
@@ -129,3 +146,16 @@ def test_what_example_validator_found_stops_the_run(world, good):
 def test_arrow_rows_are_what_ingestion_writes(good):
     assert isinstance(good, pa.RecordBatch)
     assert good.schema.names == ["image", "label", "key"]
+
+
+def test_rows_in_both_splits_stop_the_run_above_a_share(world, good):
+    now = world.statistics("now", train=good, test=_rows(100, seed=2))
+    world.gate(now, overlap=5)
+    with pytest.raises(AnomalyError, match="6 of the 100 rows of test are rows of train too"):
+        world.gate(now, overlap=6)
+
+
+def test_statistics_of_other_examples_than_were_written_stop_the_run(world, good):
+    now = world.statistics("now", train=good, test=_rows(100, seed=2))
+    with pytest.raises(RunError, match="Split-test: 100 Examples were read, but 60 were written"):
+        world.gate(now, written={"train": 200, "test": 60})

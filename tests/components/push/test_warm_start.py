@@ -39,7 +39,7 @@ def _examples(tmp_path, fingerprint):
         quarantined={},
         span=1,
         files=[],
-        ignored=[],
+        ignored={},
         fingerprint=fingerprint,
     )
     (folder / summary.SUMMARY_FILE).write_text(rows.model_dump_json())

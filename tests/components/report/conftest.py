@@ -105,7 +105,8 @@ def small_contents(per_image: dict[str, np.ndarray]) -> contents.Contents:
                     quarantined={"pixel": 1},
                 )
             ],
-            ignored=[],
+            ignored={"train/<b>.txt": "not named .csv or .csv.gz"},
+            overlap=3,
         ),
         quarantine=[
             QuarantinedRow(

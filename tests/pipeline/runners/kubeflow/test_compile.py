@@ -22,9 +22,7 @@ def _container(spec, step):
 
 
 def test_it_holds_the_steps_of_the_local_run(spec, settings):
-    places = Places(
-        data="d", spans=False, schema="s.pbtxt", serving="m", pipeline_root="s3://models"
-    )
+    places = Places(data="d", schema="s.pbtxt", serving="m", pipeline_root="s3://models")
     local = {component.id for component in dag.components(settings, places)}
     assert set(spec["root"]["dag"]["tasks"]) == local | {f"{n}-version" for n in dag.LATE}
 

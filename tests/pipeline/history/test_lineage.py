@@ -1,0 +1,49 @@
+"""What the metadata says of a workspace that is not where it was."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+
+import pytest
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.history.lineage import Lineage
+from pipeline.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """One artifact in its folder, and one whose folder was removed."""
+    made = Workspace(tmp_path / "original")
+    config = metadata_store_pb2.ConnectionConfig()
+    made.root.mkdir()
+    config.sqlite.filename_uri = str(made.metadata)
+    store = metadata_store.MetadataStore(config)
+    kind = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="Examples"))
+    for number in (1, 2):
+        folder = made.pipeline_root / "CsvIngestion" / "examples" / str(number)
+        store.put_artifacts([metadata_store_pb2.Artifact(type_id=kind, uri=str(folder))])
+        if number == 1:
+            folder.mkdir(parents=True)
+    return made
+
+
+def uris(workspace: Workspace) -> list[str]:
+    return [artifact.uri for artifact in Lineage(workspace)._store.get_artifacts()]
+
+
+@pytest.mark.parametrize("move", [shutil.copytree, shutil.move])
+def test_a_workspace_takes_its_own_files_wherever_it_is(workspace, tmp_path, move):
+    assert not Lineage(workspace).take_own()
+    before = uris(workspace)
+    other = Workspace(tmp_path / "other")
+    move(workspace.root, other.root)
+    assert Lineage(other).take_own()
+    here = other.pipeline_root / "CsvIngestion" / "examples"
+    assert uris(other) == [str(here / "1"), before[1]]
+    assert not Lineage(other).take_own()
+    if move is shutil.copytree:
+        assert uris(workspace) == before
+        assert pathlib.Path(before[0]).is_dir()
