@@ -82,7 +82,7 @@ class Workspace:
         if _NOT_IN_PATHS.search(path):
             raise WorkspaceError(
                 f"--workspace {shown(path)}: TFX and Keras cannot use a folder with *, ?, [, "
-                "{, }, a backslash, a line end or bytes that are not UTF-8 in its path. Take another."
+                "{, }, a backslash, a line end or bytes that are not UTF-8 in its path."
             )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
