@@ -34,15 +34,32 @@ def calm() -> None:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow, and lets it look for devices, without its greetings.
+    """Imports TensorFlow, and lets it look for devices, without its greetings and without Keras.
+
+    TensorFlow imports Keras, and with it pandas, Matplotlib and scikit-learn, only to register its
+    optimizers for models that are trained on: half of the seconds, for nothing where one serves.
+    Keras can still be imported afterwards.
 
     TensorFlow 2.21 never calls absl::InitializeLog, and before that absl writes to standard error
     whatever level is set. Errors are shown on a machine with a GPU, where one can act on them.
     """
-    with _greetings_held_back():
+    with _greetings_held_back(), _left_out("keras"):
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def _left_out(package: str) -> Iterator[None]:
+    """An optional package cannot be imported meanwhile, unless it was before."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 @contextlib.contextmanager

@@ -40,9 +40,7 @@ def predict(
     beam: Annotated[
         bool, typer.Option("--beam", help="Denoise large CSVs with Beam, in shards.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that this command did not make.")
-    ] = False,
+    overwrite: options.Overwrite = False,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     preset: options.Preset = options.DEFAULT_PRESET,
     set_: options.Set = None,

@@ -73,7 +73,10 @@ class LoadedDenoiser:
         Raises:
           ModelError: there is none, or it has no predict_pixels signature.
         """
+        from components.base import libraries
         from components.push.versions import versions
+
+        libraries.load_tensorflow()
         from serving.models.servable import Servable
         from serving.protocol.codes import from_exception
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from components.base.errors import UsageError
-from components.base.files import refuse_inputs, shown, write_json
+from components.base.files import refuse_inputs, refuse_others, shown, write_json
 from components.image.reader import SUFFIXES
 from serving.predict.denoisers import NotDenoisedError
 
@@ -131,13 +130,8 @@ def claimed(
     """
     refuse_inputs([folder, *(folder / name for name in planned)], inputs)
     record = _read_record(folder)
-    others = [name for name in planned if not _is_ours(folder / name, name, record)]
-    if others and not overwrite:
-        more = f" and {len(others) - 1} more" * (len(others) > 1)
-        raise UsageError(
-            f"{shown(folder / others[0])}{more} exists and was not made by `denoise predict`, or "
-            "was changed since. Give another -o DIR, or --overwrite."
-        )
+    names = {folder / name: name for name in planned}
+    refuse_others(names, lambda path: _is_ours(path, names[path], record), overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_record(folder, record | dict.fromkeys(planned))
@@ -161,8 +155,6 @@ def _write_record(folder: pathlib.Path, files: Mapping[str, Written | None]) -> 
 
 
 def _is_ours(path: pathlib.Path, name: str, record: Mapping[str, Written | None]) -> bool:
-    if not os.path.lexists(path):
-        return True
     return name in record and record[name] in (None, _state(path))
 
 

@@ -89,7 +89,7 @@ def test_nothing_of_others_is_lost(source, tmp_path):
             predicting.predict_with_beam(rows, str(output), source, overwrite=overwrite)
     shard.unlink()
     shard.write_text("theirs")
-    with pytest.raises(UsageError, match="was not made by `denoise predict`"):
+    with pytest.raises(UsageError, match="exists, and is not as this command made it"):
         predicting.predict_with_beam(rows, str(output), source)
     assert shard.read_text() == "theirs"
     predicting.predict_with_beam(rows, str(output), source, overwrite=True)

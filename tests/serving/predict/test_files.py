@@ -88,7 +88,9 @@ def test_what_somebody_else_made_is_not_overwritten(tmp_path, inputs, name):
     theirs = tmp_path / "out" / name
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(b"theirs")
-    with pytest.raises(UsageError, match=f"{name} exists and was not made by.*--overwrite"):
+    with pytest.raises(
+        UsageError, match=f"{name} exists, and is not as this command made it.*--overwrite"
+    ):
         predict([inputs], tmp_path / "out", Halving())
     assert contents(tmp_path / "out") == {name: b"theirs"}
     predict([inputs], tmp_path / "out", Halving(), overwrite=True)
@@ -105,7 +107,7 @@ def test_what_this_command_made_is_made_again_unless_it_was_changed(tmp_path, in
         (name, first[name]) for name in (RECORD, "sheet.png")
     }
     write_image(output / "a.png", 7)
-    with pytest.raises(UsageError, match=r"a.png exists and was not made by .*, or was changed"):
+    with pytest.raises(UsageError, match=r"a.png exists, and is not as this command made it"):
         predict([inputs], output, Halving())
     (output / "a.png").unlink()
     predict([inputs], output, Halving())
