@@ -309,10 +309,12 @@ def set_environment() -> None:
     for variable, base, default, folder in (
         ("UV_CACHE_DIR", "XDG_CACHE_HOME", "~/.cache", "cache"),
         ("UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME", "~/.local/share", "python"),
+        ("UV_TOOL_DIR", "XDG_DATA_HOME", "~/.local/share", "tools"),
     ):
-        place = pathlib.Path(os.environ.get(base) or os.path.expanduser(default), "uv").absolute()
+        place = pathlib.Path(os.environ.get(base) or os.path.expanduser(default), "uv")
         nearest = next(parent for parent in (place, *place.parents) if parent.exists())
-        if not os.access(nearest, os.W_OK):
+        # Of a user whom no passwd file knows, without HOME, "~" stays as it is.
+        if not place.is_absolute() or not os.access(nearest, os.W_OK):
             os.environ.setdefault(variable, str(TOOLS / folder))
 
 

@@ -220,16 +220,17 @@ def test_a_full_disk_is_told_before_it_is_filled(tmp_path, monkeypatch):
         bootstrap.check_folder()
 
 
-@pytest.mark.parametrize("writable", [True, False])
-def test_uv_keeps_its_files_beside_ours_where_home_cannot_be_written(
-    tmp_path, monkeypatch, writable
-):
-    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path)})
-    monkeypatch.setattr(os, "access", lambda *_: writable)
+@pytest.mark.parametrize("home", ["writable", "read-only", "none"])
+def test_uv_keeps_its_files_beside_ours_where_home_cannot_be_written(tmp_path, monkeypatch, home):
+    monkeypatch.setattr(os, "environ", {} if home == "none" else {"HOME": str(tmp_path)})
+    monkeypatch.setattr(os, "access", lambda *_: home != "read-only")
+    if home == "none":
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     bootstrap.set_environment()
-    places = [os.environ.get("UV_CACHE_DIR"), os.environ.get("UV_PYTHON_INSTALL_DIR")]
-    ours = [str(bootstrap.TOOLS / "cache"), str(bootstrap.TOOLS / "python")]
-    assert places == ([None, None] if writable else ours)
+    folders = {"UV_CACHE_DIR": "cache", "UV_PYTHON_INSTALL_DIR": "python", "UV_TOOL_DIR": "tools"}
+    ours = {name: str(bootstrap.TOOLS / folder) for name, folder in folders.items()}
+    found = {name: os.environ[name] for name in folders if name in os.environ}
+    assert found == ({} if home == "writable" else ours)
 
 
 def test_a_second_call_is_instant(tmp_path):
