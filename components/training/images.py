@@ -24,6 +24,8 @@ from components.training.workers import Worker
 
 READ_BATCH = 512
 SHUFFLE_BUFFER = 16_384
+_EPOCHS = 1_000_003
+"""More than any training has: no two seeds share the shuffling of an epoch."""
 MEMORY_SHARE = 4
 """`training.cache: auto` keeps images in memory up to one part in this many of what is free."""
 DEVICE_BYTES = 2 << 30
@@ -129,7 +131,9 @@ class Images:
             self._job.image.shape,
             (self.source, "clean"),
             len(part),
+            self.steps,
             self._job.seed,
+            first_epoch,
             every=self._every * self._worker.number,
             first=self._every * self._worker.index,
         )
@@ -277,18 +281,36 @@ def streamed(
     shape: tuple[int, int, int],
     features: tuple[str, str],
     batch_size: int,
+    steps: int,
     seed: int,
+    first_epoch: int = 0,
     every: int = 1,
     first: int = 0,
 ) -> tf.data.Dataset:
-    """Endless (input, target) batches read from the files, for data that does not fit."""
+    """Endless (input, target) batches read from the files, for data that does not fit.
+
+    Every epoch is shuffled otherwise, by the seed and its number alone.
+
+    Args:
+      files, shape: As for `parsed`.
+      features: Names of the input and the target.
+      batch_size: Images a batch.
+      steps: Batches an epoch; what is left is left out.
+      seed: Of the shuffling.
+      first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
+      every, first: As for `parsed`.
+    """
     names = sorted(set(features))
-    dataset = parsed(files, shape, names, READ_BATCH, every, first).unbatch()
-    dataset = dataset.shuffle(SHUFFLE_BUFFER, seed=seed).repeat()
-    dataset = dataset.batch(batch_size, drop_remainder=True)
+    examples = parsed(files, shape, names, READ_BATCH, every, first).unbatch()
+
+    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        shuffled = examples.shuffle(SHUFFLE_BUFFER, seed=seed * _EPOCHS + epoch)
+        # A worker's share may be some images less than its part of all batches.
+        return shuffled.repeat().batch(batch_size, drop_remainder=True).take(steps)
 
     def pair(*images: Any) -> tuple[Any, Any]:
         by_name = dict(zip(names, images, strict=True))
         return by_name[features[0]], by_name[features[1]]
 
-    return dataset.map(pair).prefetch(tf.data.AUTOTUNE)
+    epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+    return epochs.flat_map(of_epoch).map(pair).prefetch(tf.data.AUTOTUNE)

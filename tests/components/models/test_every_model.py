@@ -9,7 +9,7 @@ import pytest
 from components import models
 from components.base.errors import UsageError
 from components.models import MODELS, build, encoder
-from tests import clothing
+from tests import bfloat16, clothing
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -77,6 +77,7 @@ def test_a_saved_model_answers_the_same(name, tmp_path):
 
 @every_model
 def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32(name):
+    bfloat16.require()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = build(name, (28, 28, 1))

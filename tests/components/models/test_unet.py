@@ -9,11 +9,13 @@ import pytest
 from components.base.errors import UsageError
 from components.models import build
 from components.models.unet import DepthToSpace
+from tests import bfloat16
 
 IMAGES = np.random.default_rng(3).uniform(size=(3, 28, 28, 1)).astype(np.float32)
 
 
 def test_a_new_model_is_the_identity_exactly_even_in_mixed_precision():
+    bfloat16.require()
     np.testing.assert_array_equal(build("unet", (28, 28, 1))(IMAGES), IMAGES)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -79,11 +79,39 @@ def test_a_resumed_run_sees_the_batches_it_would_have_seen():
 
 
 def test_streamed_gives_the_same_images_without_holding_them(files):
-    dataset = training_input.streamed(files, SHAPE, ("noisy", "clean"), batch_size=5, seed=1)
+    dataset = training_input.streamed(
+        files, SHAPE, ("noisy", "clean"), batch_size=5, steps=2, seed=1
+    )
     batches = list(dataset.take(2).as_numpy_iterator())
     clean = np.concatenate([targets[:, 0, 0, 0] for _, targets in batches])
     np.testing.assert_allclose(np.sort(clean), np.arange(10) / 10)
     np.testing.assert_allclose(batches[0][0] - batches[0][1], 0.05, atol=1e-6)
+
+
+def test_a_resumed_stream_gives_the_batches_it_would_have_given(files):
+    def epochs(first_epoch):
+        dataset = training_input.streamed(
+            files, SHAPE, ("noisy", "clean"), 5, steps=2, seed=1, first_epoch=first_epoch
+        )
+        return [
+            np.concatenate([targets[:, 0, 0, 0] for _, targets in epoch])
+            for epoch in _epochs(dataset, 3, 2)
+        ]
+
+    whole = epochs(0)
+    for order in whole:
+        np.testing.assert_allclose(np.sort(order), np.arange(10) / 10)
+    assert len({order.tobytes() for order in whole}) == 3
+    np.testing.assert_array_equal(epochs(1)[:2], whole[1:])
+
+
+def test_a_stream_shorter_than_its_epoch_begins_again(files):
+    """A worker's share of the images may be less than its part of every batch."""
+    dataset = training_input.streamed(
+        files, SHAPE, ("noisy", "clean"), 3, steps=2, seed=1, every=2, first=1
+    )
+    for epoch in _epochs(dataset, 2, 2):
+        assert len(np.unique(np.concatenate([targets[:, 0, 0, 0] for _, targets in epoch]))) == 5
 
 
 @pytest.mark.parametrize(

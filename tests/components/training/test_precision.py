@@ -14,6 +14,7 @@ import pytest
 from components.base.errors import UsageError
 from components.training import precision
 from components.training.result import Candidate
+from tests import bfloat16
 from tests.components.training import measures
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -117,3 +118,10 @@ def test_the_very_model_trains_in_every_candidate(tmp_path):
     assert tried[0].images_per_second > 0
     for each in tried:
         assert (each.images_per_second is None) == (each.error is not None)
+
+
+def test_tests_that_need_bfloat16_are_skipped_where_it_dies(monkeypatch):
+    monkeypatch.setattr(bfloat16.precision, "images_per_second", measures.bfloat16_dies)
+    monkeypatch.setattr(bfloat16, "_reason", bfloat16._reason.__wrapped__)
+    with pytest.raises(pytest.skip.Exception, match="ended by SIGILL"):
+        bfloat16.require()
