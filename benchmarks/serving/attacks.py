@@ -165,7 +165,9 @@ def attacks(scale: float) -> dict[str, Attack]:
         "lone surrogate": _rest(predict_path, b'{"signature_name":"\\ud800","instances":["a"]}'),
         "unknown Content-Encoding": _rest(predict_path, b"{}", Content_Encoding="br"),
         "tf.Example of ff ff": _rpc(predict("predict_examples", examples=bad_example)),
-        "no image": _rpc(predict("serving_default", image=_one_float(0, *subject.SHAPE))),
+        "no image": _rpc(
+            predict("serving_default", image=tensor(DataType.FLOAT, (0, *subject.SHAPE)))
+        ),
         "a name of its own": _rest(predict_path, b"{}", Host="attacker.example"),
     }
 

@@ -26,7 +26,7 @@ from serving.calls.proto_requests import (
     MultiInferenceRequest,
     PredictRequest,
 )
-from serving.models.servable import DEFAULT_SIGNATURE, Servable
+from serving.models.servable import DEFAULT_SIGNATURE, Loaded
 from serving.models.tensors import STRING_BYTES, SentTensor, encoded, to_array
 from serving.protocol import wire
 from serving.protocol.codes import Code, StatusError, invalid_argument
@@ -47,7 +47,7 @@ _VALUES = "outputs"
 class Invocation:
     """What one call computes."""
 
-    servable: Servable
+    servable: Loaded
     signature_name: str
     inputs: Mapping[str, np.ndarray]
     """Arrays by tensor name."""
@@ -64,7 +64,7 @@ def _keys(names: Iterable[str]) -> str:
 
 
 def prepare_predict(
-    servable: Servable,
+    servable: Loaded,
     request: PredictRequest,
     limits: Limits,
     check_method_name: bool = False,
@@ -132,7 +132,7 @@ def prepare_predict(
 
 
 def prepare_arrays(
-    servable: Servable,
+    servable: Loaded,
     name: str,
     arrays: Mapping[str, np.ndarray],
     limits: Limits,
@@ -183,7 +183,7 @@ def _outputs(
     return aliases, tuple(signature.outputs[alias].name for alias in aliases)
 
 
-def fill_model_spec(spec: model_pb2.ModelSpec, servable: Servable, signature_name: str) -> None:
+def fill_model_spec(spec: model_pb2.ModelSpec, servable: Loaded, signature_name: str) -> None:
     """Which model, version and signature answered."""
     spec.name = servable.name
     spec.version.value = servable.version
@@ -208,7 +208,7 @@ def finish_predict(
 
 
 def _example_signature(
-    servable: Servable, signature_name: str, method: str, check_method_name: bool
+    servable: Loaded, signature_name: str, method: str, check_method_name: bool
 ) -> tuple[str, Any]:
     """The signature, checked as PreProcessClassification and PreProcessRegression do
     (tensorflow_serving/servables/tensorflow/classifier.cc, regressor.cc)."""
@@ -249,7 +249,7 @@ def _example_signature(
     return signature_name, signature
 
 
-def example_signatures(servable: Servable) -> frozenset[str]:
+def example_signatures(servable: Loaded) -> frozenset[str]:
     """Names of the signatures that take tf.Examples."""
     return frozenset(
         name for name, signature in servable.signatures.items() if _EXAMPLES in signature.inputs
@@ -262,7 +262,7 @@ def _output_tensors(signature: Any, method: str) -> tuple[str, ...]:
 
 
 def prepare_examples(
-    servable: Servable,
+    servable: Loaded,
     request: ExamplesRequest,
     method: str,
     limits: Limits,
@@ -283,7 +283,7 @@ def prepare_examples(
 
 
 def _examples(
-    servable: Servable, examples: Examples, tensors: Sequence[str], limits: Limits
+    servable: Loaded, examples: Examples, tensors: Sequence[str], limits: Limits
 ) -> dict[str, np.ndarray]:
     """The same serialised tf.Examples for each of some input tensors."""
     for tensor in tensors:
@@ -396,7 +396,7 @@ def finish_examples(
 
 
 def prepare_multi(
-    servable: Servable,
+    servable: Loaded,
     request: MultiInferenceRequest,
     limits: Limits,
     check_method_name: bool = False,
@@ -460,7 +460,7 @@ def finish_multi(
 
 
 def model_metadata(
-    servable: Servable, fields: Sequence[str]
+    servable: Loaded, fields: Sequence[str]
 ) -> get_model_metadata_pb2.GetModelMetadataResponse:
     """The signatures (tensorflow_serving/servables/tensorflow/get_model_metadata_impl.cc).
 

@@ -19,7 +19,7 @@ from serving.calls.proto_requests import (
     MultiInferenceRequest,
     PredictRequest,
 )
-from serving.models.servable import Servable
+from serving.models.servable import Loaded
 from serving.models.tensors import to_array
 from serving.protocol.codes import Code, StatusError
 
@@ -27,7 +27,7 @@ _MAX_RECORDS = 1000  # WarmupConsts::kMaxNumRecords
 SAMPLES_SIGNATURE = "predict_pixels"
 
 
-def warmup_records(servable: Servable) -> Iterator[prediction_log_pb2.PredictionLog]:
+def warmup_records(servable: Loaded) -> Iterator[prediction_log_pb2.PredictionLog]:
     """The recorded requests; none when the SavedModel has no such file.
 
     Raises:
@@ -48,7 +48,7 @@ def warmup_records(servable: Servable) -> Iterator[prediction_log_pb2.Prediction
         yield prediction_log_pb2.PredictionLog.FromString(record)
 
 
-def warm_up(servable: Servable, iterations: int = 1) -> int:
+def warm_up(servable: Loaded, iterations: int = 1) -> int:
     """Runs each recorded request, whatever model name it was recorded for.
 
     Returns:
@@ -66,7 +66,7 @@ def warm_up(servable: Servable, iterations: int = 1) -> int:
     return number
 
 
-def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
+def _replay(servable: Loaded, log: prediction_log_pb2.PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         message = log.predict_log.request.SerializeToString()
@@ -89,7 +89,7 @@ def _replay(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
     servable.run(invocation.inputs, invocation.outputs)
 
 
-def sample_pixels(servable: Servable) -> np.ndarray | None:
+def sample_pixels(servable: Loaded) -> np.ndarray | None:
     """Images recorded for warm-up, uint8 (N, H*W*C); None without a predict_pixels record."""
     best: np.ndarray | None = None
     for log in warmup_records(servable):

@@ -27,18 +27,27 @@ class Folder:
     """Whether nothing of it seems to be being written."""
 
     @classmethod
-    def look(cls, path: pathlib.Path, last: Folder | None, still_after: float) -> Folder:
+    def look(
+        cls,
+        path: pathlib.Path,
+        last: Folder | None,
+        still_after: float,
+        alternative: str | None = None,
+    ) -> Folder:
         """Looks at it again.
 
         Args:
           path: Its path.
           last: What was seen before.
           still_after: Seconds; files whose times are older are as still as those seen twice.
+          alternative: A file that makes it complete without a SavedModel.
         """
         snapshot = _snapshot(path)
         if last is not None and last.snapshot == snapshot:
             return cls(snapshot, last.lacking, True)
-        return cls(snapshot, missing_file(path), _age(snapshot) > still_after)
+        whole = alternative is not None and (path / alternative).is_file()
+        lacking = None if whole else missing_file(path)
+        return cls(snapshot, lacking, _age(snapshot) > still_after)
 
 
 def _snapshot(path: pathlib.Path) -> Snapshot:

@@ -29,7 +29,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from components.push import versions as pushed
 from serving.models.folder import Folder, Snapshot, aspired
-from serving.models.servable import Servable
+from serving.models.servable import Loaded
 from serving.protocol.codes import Code, StatusError, from_exception, invalid_argument
 from serving.protocol.metrics import Metrics
 
@@ -55,7 +55,7 @@ class _Version:
     path: pathlib.Path
     state: State = State.START
     error: StatusError | None = None
-    servable: Servable | None = None
+    servable: Loaded | None = None
     failed_snapshot: Snapshot | None = None
     attempts: int = 0
     next_attempt: float = 0.0
@@ -116,9 +116,10 @@ class ModelManager:
 
     def __init__(
         self,
-        load: Callable[[str, int, pathlib.Path], Servable],
+        load: Callable[[str, int, pathlib.Path], Loaded],
         metrics: Metrics,
         poll_wait_seconds: float = 1.0,
+        alternative: str | None = None,
         max_num_load_retries: int = 0,
         load_retry_interval: float = 60.0,
         allow_labels_for_unavailable: bool = False,
@@ -131,6 +132,7 @@ class ModelManager:
           metrics: Counts the loads.
           poll_wait_seconds: Between two looks at the base paths; 0: look once; negative: only
             when the configuration changes.
+          alternative: A file that makes a version complete without a SavedModel.
           max_num_load_retries: Attempts after the first, `load_retry_interval` seconds apart.
           load_retry_interval: Seconds.
           allow_labels_for_unavailable: A new label may name a version that is not available.
@@ -139,6 +141,7 @@ class ModelManager:
         self._load = load
         self._metrics = metrics
         self._poll_wait = poll_wait_seconds
+        self._alternative = alternative
         self._max_retries = max_num_load_retries
         self._retry_interval = load_retry_interval
         self._allow_labels = allow_labels_for_unavailable
@@ -154,7 +157,7 @@ class ModelManager:
     # Requests.
 
     @contextlib.contextmanager
-    def use(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
+    def use(self, spec: model_pb2.ModelSpec) -> Iterator[Loaded]:
         """The servable a ModelSpec means, kept loaded while the `with` block runs.
 
         Raises:
@@ -167,7 +170,7 @@ class ModelManager:
         finally:
             servable.release()
 
-    def _retain(self, spec: model_pb2.ModelSpec) -> Servable:
+    def _retain(self, spec: model_pb2.ModelSpec) -> Loaded:
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
         with self._lock:
@@ -186,7 +189,7 @@ class ModelManager:
                 servable.retain()
                 return servable
         wanted = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-        raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+        raise StatusError(Code.NOT_FOUND, f"Loaded not found for request: {wanted}")
 
     def _version_of(self, name: str, label: str) -> int:
         version = self._labels.get(name, {}).get(label)
@@ -413,7 +416,8 @@ class ModelManager:
         last = model.seen.get(path)
         if last and version and version.state == State.AVAILABLE:
             return last  # in memory: what its files do now does not matter
-        folder = model.seen[path] = Folder.look(path, last, still_after=2 * max(self._poll_wait, 1))
+        still_after = 2 * max(self._poll_wait, 1)
+        folder = model.seen[path] = Folder.look(path, last, still_after, self._alternative)
         if folder.lacking and (last is None or last.snapshot != folder.snapshot):
             _log.info("waiting for %s of %s", folder.lacking, path)
         return folder
@@ -477,7 +481,7 @@ class ModelManager:
             self._unloading.add(thread)
             thread.start()
 
-    def _finish_unload(self, name: str, model: _Model, number: int, servable: Servable) -> None:
+    def _finish_unload(self, name: str, model: _Model, number: int, servable: Loaded) -> None:
         servable.close()  # waits for the calls in progress
         with self._lock:
             version = model.versions.get(number)

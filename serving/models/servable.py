@@ -9,6 +9,7 @@ A session's callable also costs less for each call than a concrete function (0.4
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import ctypes
 import gc
@@ -31,7 +32,7 @@ DEFAULT_SIGNATURE = "serving_default"
 _INIT_OPERATION = "__saved_model_init_op"
 
 
-def _return_memory() -> None:
+def return_memory() -> None:
     """Gives freed memory back to the system, where the C library is glibc.
 
     It keeps what threads free in an arena for each, which would grow with every version.
@@ -40,59 +41,28 @@ def _return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-class Servable:
-    """A loaded SavedModel. Safe to call from several threads."""
+class Loaded(abc.ABC):
+    """A version of a model in memory. Safe to use from several threads."""
 
     def __init__(
         self,
         name: str,
         version: int,
         path: pathlib.Path,
-        tags: Sequence[str] = ("serve",),
-        config: config_pb2.ConfigProto | None = None,
+        signatures: Mapping[str, meta_graph_pb2.SignatureDef],
     ) -> None:
-        """Loads the SavedModel.
-
-        Raises:
-          StatusError: it cannot be loaded.
-          tf.errors.OpError: restoring or initialising failed.
-        """
-        # tensorflow.python.util.deprecation: the loader of v1 is what TF Serving does, and
-        # its deprecation is no business of whoever runs the server.
-        from tensorflow.python.util import deprecation
-
         self.name = name
         self.version = version
         self.path = path
-        self._graph: Any = tf.Graph()
-        self._session: Any = tf.compat.v1.Session(graph=self._graph, config=config)
-        try:
-            with self._graph.as_default(), deprecation.silence(), plainly_named(path) as plain:
-                self._meta_graph: Any = tf.compat.v1.saved_model.load(
-                    self._session, list(tags), str(plain)
-                )
-        except (RuntimeError, OSError, ValueError) as error:
-            self._session.close()
-            raise StatusError(Code.NOT_FOUND, str(error)) from error
-        except BaseException:
-            self._session.close()
-            raise
-        self.signatures: Mapping[str, meta_graph_pb2.SignatureDef] = {
-            name: signature
-            for name, signature in sorted(self._meta_graph.signature_def.items())
-            if name != _INIT_OPERATION
-        }
+        self.signatures = signatures
         self._types = {
             info.name: info.dtype
-            for signature in self.signatures.values()
+            for signature in signatures.values()
             for info in signature.inputs.values()
         }
         # The rows of a denoiser's calls are independent, so a call of many can be computed in
         # parts; of another model's nothing is known.
-        self.independent_rows = set(SIGNATURES) <= set(self.signatures)
-        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
-        # A callable frees itself through modules that are gone when the interpreter ends.
-        weakref.finalize(self, self._callables.clear)
+        self.independent_rows = set(SIGNATURES) <= set(signatures)
         self._lock = threading.Lock()
         self._in_use = 0
         self._idle = threading.Condition(self._lock)
@@ -113,6 +83,7 @@ class Servable:
         """The tensorflow.DataType of a signature's input tensor."""
         return self._types[tensor]
 
+    @abc.abstractmethod
     def run(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> list[np.ndarray]:
         """Computes tensors by name.
 
@@ -125,8 +96,71 @@ class Servable:
 
         Raises:
           tf.errors.OpError: what the graph raised.
-          StatusError: INVALID_ARGUMENT, what the graph raised where it is no text.
+          StatusError: INVALID_ARGUMENT, the model does not take these.
         """
+
+    def close(self, timeout: float = 60.0) -> None:
+        """Waits for the calls in progress, then frees the model's memory."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            while self._in_use and time.monotonic() < deadline:
+                self._idle.wait(deadline - time.monotonic())
+        self._free()
+        # A graph is full of reference cycles: left to the collector's own time, twenty
+        # megabytes of each version would stay for many swaps.
+        gc.collect()
+        return_memory()
+
+    @abc.abstractmethod
+    def _free(self) -> None:
+        """Lets go of what takes memory."""
+
+
+class Servable(Loaded):
+    """A loaded SavedModel."""
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        path: pathlib.Path,
+        tags: Sequence[str] = ("serve",),
+        config: config_pb2.ConfigProto | None = None,
+    ) -> None:
+        """Loads the SavedModel.
+
+        Raises:
+          StatusError: it cannot be loaded.
+          tf.errors.OpError: restoring or initialising failed.
+        """
+        # tensorflow.python.util.deprecation: the loader of v1 is what TF Serving does, and
+        # its deprecation is no business of whoever runs the server.
+        from tensorflow.python.util import deprecation
+
+        self._graph: Any = tf.Graph()
+        self._session: Any = tf.compat.v1.Session(graph=self._graph, config=config)
+        try:
+            with self._graph.as_default(), deprecation.silence(), plainly_named(path) as plain:
+                self._meta_graph: Any = tf.compat.v1.saved_model.load(
+                    self._session, list(tags), str(plain)
+                )
+        except (RuntimeError, OSError, ValueError) as error:
+            self._session.close()
+            raise StatusError(Code.NOT_FOUND, str(error)) from error
+        except BaseException:
+            self._session.close()
+            raise
+        signatures = {
+            name: signature
+            for name, signature in sorted(self._meta_graph.signature_def.items())
+            if name != _INIT_OPERATION
+        }
+        super().__init__(name, version, path, signatures)
+        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
+        # A callable frees itself through modules that are gone when the interpreter ends.
+        weakref.finalize(self, self._callables.clear)
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> list[np.ndarray]:
         key = (tuple(inputs), outputs)
         call = self._callables.get(key)
         if call is None:
@@ -145,16 +179,7 @@ class Servable:
         with self._graph.as_default():
             return self._session._make_callable_from_options(options)
 
-    def close(self, timeout: float = 60.0) -> None:
-        """Waits for the calls in progress, then frees the model's memory."""
-        deadline = time.monotonic() + timeout
-        with self._lock:
-            while self._in_use and time.monotonic() < deadline:
-                self._idle.wait(deadline - time.monotonic())
-            self._callables.clear()
+    def _free(self) -> None:
+        self._callables.clear()
         self._session.close()
-        # A graph is full of reference cycles: left to the collector's own time, twenty
-        # megabytes of each version would stay for many swaps.
         self._session = self._graph = self._meta_graph = None
-        gc.collect()
-        _return_memory()

@@ -37,7 +37,9 @@ from serving.calls.proto_requests import (
     PredictRequest,
 )
 from serving.models.manager import ModelManager, single_model_config
-from serving.models.servable import Servable
+from serving.models.servable import Loaded, Servable, return_memory
+from serving.models.tflite import FILE as TFLITE_FILE
+from serving.models.tflite import TfliteServable
 from serving.protocol import messages
 from serving.protocol.codes import Code, StatusError, from_exception, invalid_argument
 from serving.protocol.metrics import Metrics
@@ -46,6 +48,10 @@ from serving.server.options import ServerOptions, read_text_proto
 _RELOAD_SECONDS = 300.0
 _SMALL = 32 * 1024
 """Bytes that are read or written on the event loop: a few images."""
+_LARGE = 2**20
+_RETURN_SECONDS = 5.0
+"""After a request of more than `_LARGE` bytes, the memory that was taken for such goes back to
+the system."""
 _RESULT_BYTES = 512
 """An example's classes or value take as long to write as so many bytes."""
 _T = TypeVar("_T")
@@ -66,6 +72,7 @@ class Core:
             self._load_servable,
             self.metrics,
             poll_wait_seconds=options.file_system_poll_wait_seconds,
+            alternative=TFLITE_FILE if options.prefer_tflite_model else None,
             max_num_load_retries=options.max_num_load_retries,
             load_retry_interval=options.load_retry_interval_micros / 1e6,
             allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
@@ -76,6 +83,7 @@ class Core:
         self._session_config = _session_config(options)
         self.limits = Limits(options.max_request_rows, options.max_message_bytes)
         self._held = 0
+        self._returning = False
         # One: what is large is read one after the other, beside the event loop.
         self._aside_pool = concurrent.futures.ThreadPoolExecutor(1, "serving-read")
         threads = options.grpc_max_threads or 4 * (os.cpu_count() or 1)
@@ -111,9 +119,13 @@ class Core:
         assert options.model_base_path is not None
         return single_model_config(options.model_name, options.model_base_path.absolute())
 
-    def _load_servable(self, name: str, version: int, path: pathlib.Path) -> Servable:
+    def _load_servable(self, name: str, version: int, path: pathlib.Path) -> Loaded:
         tags = self.options.saved_model_tags.split(",")
-        servable = Servable(name, version, path, tags, self._session_config)
+        servable: Loaded
+        if self.options.prefer_tflite_model and (path / TFLITE_FILE).is_file():
+            servable = TfliteServable(name, version, path)
+        else:
+            servable = Servable(name, version, path, tags, self._session_config)
         if self.options.enable_model_warmup:
             start = time.perf_counter()
             try:
@@ -170,7 +182,7 @@ class Core:
     async def predict_arrays(
         self,
         spec: model_pb2.ModelSpec,
-        read: Callable[[Servable], Awaitable[tuple[str, Mapping[str, np.ndarray]]]],
+        read: Callable[[Loaded], Awaitable[tuple[str, Mapping[str, np.ndarray]]]],
         entrypoint: str,
     ) -> dict[str, np.ndarray]:
         """Predict for a front end that has arrays rather than a PredictRequest.
@@ -212,7 +224,7 @@ class Core:
         with self.holding(len(message)):
             request = await self._aside(len(message), ExamplesRequest.read, message)
 
-            async def read(_: Servable) -> ExamplesRequest:
+            async def read(_: Loaded) -> ExamplesRequest:
                 return request
 
             return await self.examples(_required(request.spec), read, method, api, entrypoint)
@@ -220,7 +232,7 @@ class Core:
     async def examples(
         self,
         spec: model_pb2.ModelSpec,
-        read: Callable[[Servable], Awaitable[ExamplesRequest]],
+        read: Callable[[Loaded], Awaitable[ExamplesRequest]],
         method: str,
         api: str,
         entrypoint: str,
@@ -306,6 +318,13 @@ class Core:
             yield add
         finally:
             self._held -= held
+            if held > _LARGE and not self._returning:
+                self._returning = True
+                asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._return_memory)
+
+    def _return_memory(self) -> None:
+        self._returning = False
+        self._aside_pool.submit(return_memory)
 
     @contextlib.contextmanager
     def _counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:

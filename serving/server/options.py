@@ -32,7 +32,6 @@ IGNORED_FLAGS = frozenset(
         "mixed_precision",
         "skip_initialize_tpu",
         "use_tflite_model",
-        "prefer_tflite_model",
         "num_tflite_interpreters_per_pool",
         "num_tflite_pools",
         "tensor_rt_engine_cache",
@@ -70,6 +69,8 @@ class ServerOptions(pydantic.BaseModel):
     file_system_poll_wait_seconds: float = 1
     """Negative: never; 0: once."""
     saved_model_tags: str = "serve"
+    prefer_tflite_model: bool = False
+    """Serve the `model.tflite` in a version's folder, where there is one."""
     max_num_load_retries: int = Field(0, ge=0)
     """5 in the real binary, which shows a broken version as LOADING meanwhile. Here it is
     END with its error at once, and loaded again when its files change."""

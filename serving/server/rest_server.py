@@ -25,7 +25,7 @@ from components.base.errors import UsageError
 from serving.calls import inference, json_answers, warmup
 from serving.calls.json_requests import ExamplesBody, Predict
 from serving.calls.proto_requests import Examples, ExamplesRequest
-from serving.models.servable import DEFAULT_SIGNATURE, Servable
+from serving.models.servable import DEFAULT_SIGNATURE, Loaded
 from serving.protocol import messages
 from serving.protocol.codes import HTTP_STATUS, Code, StatusError, from_exception, invalid_argument
 from serving.protocol.metrics import DEFAULT_PATH
@@ -258,7 +258,7 @@ class RestServer:
     async def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
         asked: list[Predict] = []
 
-        async def read(servable: Servable) -> tuple[str, dict[str, np.ndarray]]:
+        async def read(servable: Loaded) -> tuple[str, dict[str, np.ndarray]]:
             signatures = {
                 name: {alias: info.dtype for alias, info in signature.inputs.items()}
                 for name, signature in servable.signatures.items()
@@ -285,7 +285,7 @@ class RestServer:
         return json_answers.regression_response(response.result)
 
     async def _examples(self, spec: model_pb2.ModelSpec, body: bytes, method: str, api: str) -> Any:
-        async def read(servable: Servable) -> ExamplesRequest:
+        async def read(servable: Loaded) -> ExamplesRequest:
             takers = inference.example_signatures(servable)
             asked: ExamplesBody = await self._json_reader.read(
                 "read_examples", body, takers, DEFAULT_SIGNATURE, self._core.limits
