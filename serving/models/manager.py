@@ -189,7 +189,7 @@ class ModelManager:
                 servable.retain()
                 return servable
         wanted = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-        raise StatusError(Code.NOT_FOUND, f"Loaded not found for request: {wanted}")
+        raise StatusError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
 
     def _version_of(self, name: str, label: str) -> int:
         version = self._labels.get(name, {}).get(label)
