@@ -6,6 +6,8 @@ import json
 import pathlib
 from typing import Any
 
+import numpy as np
+
 CLASSIFIER_FILE = "classifier.keras"
 """The Keras model: takes float32 (N, H, W, C) in [0, 1], gives logits (N, classes)."""
 FIGURES_FILE = "classifier.json"
@@ -31,3 +33,8 @@ def load_classifier(folder: str) -> Any:
 def figures(folder: str) -> dict[str, Any]:
     """The contents of FIGURES_FILE."""
     return json.loads(pathlib.Path(folder, FIGURES_FILE).read_text())
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """How often each label was taken for each: int64 (classes, classes), true by predicted."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from components.filters.base import Rival, register
+from components.filters.base import Filter, register
 
 _STEP = 0.2
 """Of time; up to 1/4 the scheme is stable."""
 
 
 @register("anisotropic_diffusion")
-class AnisotropicDiffusion(Rival):
+class AnisotropicDiffusion(Filter):
     """`iterations` steps of x + step * sum over four neighbours of g(d) d, d the difference to
     the neighbour and g(d) = exp(-(d / kappa)^2); kappa for values in [0, 1]."""
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-RIVALS: dict[str, Rival] = {}
+FILTERS: dict[str, Filter] = {}
 """Every registered filter, by name."""
 
 
-class Rival:
+class Filter:
     """A filter: noisy float32 (N, H, W, C) in [0, 1] to denoised, the same shape.
 
     A subclass gives `title`, `source` and `candidates`, and implements `__call__`. Its result
@@ -49,15 +49,15 @@ class Rival:
         return pathlib.Path(inspect.getfile(cls))
 
 
-def register(name: str) -> Callable[[type[Rival]], type[Rival]]:
+def register(name: str) -> Callable[[type[Filter]], type[Filter]]:
     """Class decorator: makes a filter known to the benchmark."""
 
-    def decorate(rival: type[Rival]) -> type[Rival]:
-        if name in RIVALS:
-            raise ValueError(f"two filters are called {name!r}: {RIVALS[name]} and {rival}")
-        rival.name = name
-        RIVALS[name] = rival()
-        return rival
+    def decorate(filter_: type[Filter]) -> type[Filter]:
+        if name in FILTERS:
+            raise ValueError(f"two filters are called {name!r}: {FILTERS[name]} and {filter_}")
+        filter_.name = name
+        FILTERS[name] = filter_()
+        return filter_
 
     return decorate
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.filters import tone_curve
-from components.filters.base import Rival
+from components.filters.base import Filter
 
 _FLOOR = 1e-10
 """Least MSE of an image: 100 dB, as components.image.metrics has it."""
@@ -47,17 +47,17 @@ def psnr(clean: np.ndarray, images: np.ndarray) -> np.ndarray:
 
 
 def attempt(
-    rival: Rival, parameters: dict[str, Any], noisy: np.ndarray, clean: np.ndarray
+    filter_: Filter, parameters: dict[str, Any], noisy: np.ndarray, clean: np.ndarray
 ) -> Trial:
     """Runs one candidate; curves are made from one half of the images, both scored on the other.
 
     Args:
-      rival: The filter.
+      filter_: The filter.
       parameters: One of its candidates.
       noisy: float32, (N, H, W, C), in [0, 1], N of 2 or more.
       clean: The same of the clean images.
     """
-    denoised = rival(noisy, **parameters)
+    denoised = filter_(noisy, **parameters)
     half = len(clean) // 2
     curve = tone_curve.fit(denoised[:half], clean[:half])
     after = tone_curve.apply(curve, denoised[half:])
@@ -68,13 +68,13 @@ def attempt(
     )
 
 
-def choose(rival: Rival, trials: Iterable[Trial], noisy: np.ndarray, clean: np.ndarray) -> Tuned:
+def choose(filter_: Filter, trials: Iterable[Trial], noisy: np.ndarray, clean: np.ndarray) -> Tuned:
     """The best trial; where it is one with a curve, the curve is made anew from all images."""
     tried = list(trials)
     best = max(tried, key=lambda trial: max(trial.plain, trial.curved))
     curve = None
     if best.curved > best.plain:
-        curve = tone_curve.fit(rival(noisy, **best.parameters), clean)
+        curve = tone_curve.fit(filter_(noisy, **best.parameters), clean)
     return Tuned(
         best.parameters,
         curve,

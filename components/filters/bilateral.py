@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from components.filters.base import Rival, each_image, register
+from components.filters.base import Filter, each_image, register
 
 
 @register("bilateral")
-class Bilateral(Rival):
+class Bilateral(Filter):
     """Weights fall with the distance (`sigma_spatial`, pixels) and the difference of values
     (`sigma_color`, for values in [0, 1])."""
 

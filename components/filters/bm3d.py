@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from components.filters.base import Rival, each_image, register
+from components.filters.base import Filter, each_image, register
 
 
 @register("bm3d")
-class Bm3d(Rival):
+class Bm3d(Filter):
     """`sigma` is the standard deviation of the noise, for values in [0, 1]."""
 
     title = "BM3D"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from components.filters.base import Rival, register
+from components.filters.base import Filter, register
 
 
 @register("gaussian_blur")
-class GaussianBlur(Rival):
+class GaussianBlur(Filter):
     """Convolution with a Gaussian of standard deviation `sigma`, in pixels."""
 
     title = "Gaussian blur"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.filters.base import Rival, register
+from components.filters.base import Filter, register
 
 _BORDERS = ("nearest", "constant")
 """Beyond the border: its pixels again, or black."""
@@ -19,7 +19,7 @@ def _median(noisy: np.ndarray, size: int, border: str) -> np.ndarray:
 
 
 @register("median")
-class Median(Rival):
+class Median(Filter):
     """The median of the size x size pixels around each pixel."""
 
     title = "median"
@@ -33,7 +33,7 @@ class Median(Rival):
 
 
 @register("switching_median")
-class SwitchingMedian(Rival):
+class SwitchingMedian(Filter):
     """The median where a pixel is further than `threshold` from it, elsewhere the pixel itself."""
 
     title = "switching median"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from components.filters.base import Rival, each_image, register
+from components.filters.base import Filter, each_image, register
 
 
 @register("nl_means")
-class NonLocalMeans(Rival):
+class NonLocalMeans(Filter):
     """Patches of `patch_size` are compared up to `patch_distance` away; `h` is how far the
     weights reach, `sigma` the standard deviation of the noise that is allowed for, both for
     values in [0, 1]."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from components.filters.base import Rival, each_image, register
+from components.filters.base import Filter, each_image, register
 
 
 @register("total_variation")
-class TotalVariation(Rival):
+class TotalVariation(Filter):
     """Minimises the squared distance to the noisy image plus `weight` times total variation."""
 
     title = "total variation"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from components.filters.base import Rival, register
+from components.filters.base import Filter, register
 
 
 @register("wavelet")
-class Wavelet(Rival):
+class Wavelet(Filter):
     """Soft thresholds on the coefficients of `levels` levels, one for each image and band, for
     noise of standard deviation `sigma` in values in [0, 1] (BayesShrink); the mean over all
     shifts of less than `shifts` pixels (cycle spinning).

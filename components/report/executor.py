@@ -12,7 +12,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.report import inputs
-from components.report.contents import gather
+from components.report.gather import gather
 from components.report.inputs import Artifacts
 from components.report.result import BEFORE_AFTER_FILE, CONTENTS_FILE, FIGURES_FOLDER, REPORT_FILE
 
@@ -27,6 +27,7 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
       output: The folder to write.
     """
     from components.base.progress import report
+    from components.image import png
     from components.report import page, pictures, plots
 
     folder = pathlib.Path(output)
@@ -42,7 +43,7 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
     before_after = shown.before_after()
     report("report", 3, 4, "writing the page")
     strips = [(picture, shown.strip(picture)) for picture in contents.pictures]
-    html = page.render(contents, figures, strips, pictures.data_uri(before_after))
+    html = page.render(contents, figures, strips, png.data_uri(before_after))
     (folder / REPORT_FILE).write_text(html)
     (folder / CONTENTS_FILE).write_text(contents.model_dump_json(indent=2) + "\n")
     (figures_folder / BEFORE_AFTER_FILE).write_bytes(before_after)

@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
 
-import jinja2
-import markupsafe
 import yaml
 
-from components.report import pictures, plots
+from components.page.figures import Plot
+from components.page.template import environment, made, style
+from components.report import pictures
 from components.report.contents import ALL, Contents, MetricsRow, Picture
 from components.report.result import StepTime
 
 _FOLDER = pathlib.Path(__file__).parent
 _RUN = re.compile(r"<!--run-->.*?<!--/run-->", re.DOTALL)
 _BETTER_WHEN_SMALLER = ("mse", "mae")
-
-
-def environment(*folders: pathlib.Path) -> jinja2.Environment:
-    """What templates are rendered in: those of `folders`, and the report's."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*folders, _FOLDER]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["db"] = lambda value: f"{value:.2f}"
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
-    environment.filters["figure"] = _figure
-    environment.filters["breakable"] = _breakable
-    environment.filters["setting"] = _setting
-    return environment
-
-
-def style() -> str:
-    """The style sheet."""
-    return (_FOLDER / "report.css").read_text()
-
-
-def made() -> str:
-    """Now, for people."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _breakable(name: str) -> markupsafe.Markup:
-    """A noise or path that may be broken where it is read apart, not inside a word."""
-    return markupsafe.Markup(re.sub(r"(?=\()|(?<=/)", "<wbr>", str(markupsafe.escape(name))))
-
-
-def _setting(value: Any) -> str:
-    """A setting's value with the digits that mean something."""
-    return f"{value:.3g}" if isinstance(value, float) else json.dumps(value)
-
-
-def _figure(value: float, metric: str) -> str:
-    """A metric's value with the digits that mean something."""
-    return f"{value:.2f}" if metric.startswith("psnr") else f"{value:.4f}"
 
 
 def sentence(contents: Contents) -> str:
@@ -95,7 +49,7 @@ def verdict(row: MetricsRow, metric: str) -> bool | None:
 
 def render(
     contents: Contents,
-    figures: dict[str, list[plots.Plot]],
+    figures: dict[str, list[Plot]],
     strips: Sequence[tuple[Picture, str]],
     before_after: str,
 ) -> str:
@@ -114,7 +68,7 @@ def render(
         }
         for noise in contents.noises
     }
-    template = environment().get_template("report.html.j2")
+    template = environment(_FOLDER).get_template("report.html.j2")
     worst = min(
         (contents.row(noise, label) for noise in contents.noises for label in contents.labels),
         key=lambda row: row.denoised["psnr"],
@@ -144,16 +98,5 @@ def with_run(page: str, run: str, steps: Sequence[StepTime]) -> str:
       run: The run's id.
       steps: In order.
     """
-    section = environment().get_template("run.html.j2").render(run=run, steps=steps)
+    section = environment(_FOLDER).get_template("run.html.j2").render(run=run, steps=steps)
     return _RUN.sub(lambda _: section, page)
-
-
-__all__ = [
-    "environment",
-    "made",
-    "render",
-    "sentence",
-    "style",
-    "verdict",
-    "with_run",
-]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from components.classifier import result
+from components.image import png
+from components.page import figures
 from components.report.contents import Classifier, Confusion, Contents, Picture
 from components.report.inputs import Artifacts
 
 ERROR_SCALE = 0.5
 """Absolute error, for pixels in [0, 1], that is drawn brightest."""
-MAX_SIDE = 256
-"""Larger images are drawn smaller, by leaving out rows and columns."""
 _BATCH = 512
 _INK = "#7d8590"
 """Legible on white and on black: the picture has no ground of its own."""
@@ -119,7 +114,7 @@ class Shown:
                     noise=noise,
                     images=kind,
                     accuracy=float(np.mean(values == labels)),
-                    counts=confusion(labels, values, classes).tolist(),
+                    counts=result.confusion(labels, values, classes).tolist(),
                 )
                 for (noise, kind), values in predicted.items()
             ],
@@ -129,8 +124,8 @@ class Shown:
         """Clean, noisy, denoised and error side by side: a PNG as a data URI."""
         clean = self._clean[picture.key]
         noisy, denoised = self._triples[picture.noise, picture.key]
-        tiles = [_pixels(clean), _pixels(noisy), _pixels(denoised), error_colours(clean, denoised)]
-        return _side_by_side(tiles)
+        tiles = [png.rgba(image) for image in (clean, noisy, denoised)]
+        return png.side_by_side([*tiles, error_colours(clean, denoised)])
 
     def before_after(self, max_classes: int = 10) -> bytes:
         """A typical image of each class, clean, and under each noise noisy and denoised: a PNG.
@@ -192,36 +187,9 @@ class Shown:
                         0.95 * tile / height,
                     )
                 )
-                axes.imshow(_pixels(image), interpolation="nearest")
+                axes.imshow(png.rgba(image), interpolation="nearest")
                 axes.set_axis_off()
-        return png(figure)
-
-
-def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How often each label was taken for each: int64 (classes, classes), true by predicted."""
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
-def _pixels(image: np.ndarray) -> np.ndarray:
-    """float32 (H, W, 1 or 3) in [0, 1] to uint8 RGBA (H, W, 4)."""
-    from components.image.pixels import MAX_PIXEL, quantise_array
-
-    pixels = quantise_array(image)
-    rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-    return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), MAX_PIXEL, np.uint8)], axis=2)
-
-
-def side_by_side(images: Sequence[np.ndarray]) -> str:
-    """float32 (H, W, 1 or 3) images in [0, 1] in a row: a PNG as a data URI."""
-    return _side_by_side([_pixels(image) for image in images])
-
-
-def _side_by_side(tiles: list[np.ndarray]) -> str:
-    step = -(-max(tiles[0].shape[:2]) // MAX_SIDE)
-    tiles = [tile[::step, ::step] for tile in tiles]
-    gap = np.zeros((tiles[0].shape[0], max(1, tiles[0].shape[1] // 28), 4), np.uint8)
-    parts = [part for tile in tiles for part in (gap, tile)][1:]
-    return png_uri(np.concatenate(parts, axis=1))
+        return figures.transparent_png(figure)
 
 
 def error_colours(clean: np.ndarray, denoised: np.ndarray) -> np.ndarray:
@@ -237,36 +205,3 @@ def error_colours(clean: np.ndarray, denoised: np.ndarray) -> np.ndarray:
 
     error = np.abs(denoised - clean).mean(axis=-1) / ERROR_SCALE
     return matplotlib.colormaps["inferno"](np.clip(error, 0, 1), bytes=True)
-
-
-def png_uri(pixels: np.ndarray) -> str:
-    """uint8 RGBA (H, W, 4) to a PNG as a data URI."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    return data_uri(file.getvalue())
-
-
-def data_uri(content: bytes) -> str:
-    """A PNG as a data URI (RFC 2397)."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
-
-
-def png(figure: Any) -> bytes:
-    """A matplotlib figure as a PNG without a ground."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=160, transparent=True, metadata={"Software": None})
-    return file.getvalue()
-
-
-__all__ = [
-    "ERROR_SCALE",
-    "Shown",
-    "confusion",
-    "data_uri",
-    "error_colours",
-    "png",
-    "png_uri",
-    "side_by_side",
-]

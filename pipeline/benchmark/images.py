@@ -153,9 +153,9 @@ class NoisyImages:
 
     def strip(self, images: np.ndarray) -> str:
         """The shown ones of images, float32 (N, H, W, C), side by side: a PNG as a data URI."""
-        from components.report.pictures import side_by_side
+        from components.image.png import rgba, side_by_side
 
-        return side_by_side([images[position] for position in self.shown()])
+        return side_by_side([rgba(images[position]) for position in self.shown()])
 
     def result(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import pathlib
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.base.settings import ImageSettings, TrainingSettings
+from pipeline.benchmark import workers as work
+from pipeline.benchmark.contender import Contender
 from pipeline.benchmark.contents import Method
 from pipeline.history import status
 from pipeline.workspace import Workspace
@@ -76,6 +79,27 @@ def trained_models(
             data=model.data,
         )
     return titled(list(newest.values()))
+
+
+def contenders(
+    workspace: Workspace, image: ImageSettings, noises: Sequence[str]
+) -> list[Contender]:
+    """The trained models; each is loaded when it is first called."""
+    return [_contender(method) for method in trained_models(workspace, image, noises)]
+
+
+def _contender(method: Method) -> Contender:
+    from components.evaluation.measure import load_denoiser
+
+    assert method.saved_model is not None
+    path = pathlib.Path(method.saved_model)
+    load = functools.cache(lambda: load_denoiser(str(path)))
+    return Contender(
+        method,
+        {"model": fingerprint(path)},
+        lambda images, noise, made_for, told: images.denoised(load(), noise),
+        work.cores(),
+    )
 
 
 def titled(methods: list[Method]) -> list[Method]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from components.report import page
-from components.report.plots import Plot
+from components.page.figures import Plot
+from components.page.template import environment, made, style
 from pipeline.benchmark.contents import ALL, Benchmark, Method, Result, Tuning
 from pipeline.benchmark.plots import KINDS
 
@@ -58,7 +58,7 @@ def render(found: Benchmark, figures: dict[str, list[Plot]]) -> str:
       found: What it says.
       figures: By section.
     """
-    template = page.environment(_FOLDER).get_template("benchmark.html.j2")
+    template = environment(_FOLDER).get_template("benchmark.html.j2")
     values: dict[str, Any] = {
         "ALL": ALL,
         "b": found,
@@ -67,7 +67,7 @@ def render(found: Benchmark, figures: dict[str, list[Plot]]) -> str:
         "pictured": pictured,
         "tuned": tuned(found),
         "figures": figures,
-        "style": page.style(),
-        "made": page.made(),
+        "style": style(),
+        "made": made(),
     }
     return template.render(**values)

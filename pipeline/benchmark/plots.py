@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from components.report.plots import (
+from components.page.figures import (
     BASELINE,
     DENOISED,
     INK,

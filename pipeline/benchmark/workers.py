@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from components.filters import tone_curve
-from components.filters.base import RIVALS
+from components.filters.base import FILTERS
 from components.filters.best_parameters import Trial, attempt
 
 CHUNK = 100
@@ -59,7 +59,7 @@ def workers() -> Iterator[concurrent.futures.Executor]:
 
 def unavailable(name: str) -> str | None:
     """Why a filter cannot run here; None: it can."""
-    package = RIVALS[name].package
+    package = FILTERS[name].package
     if package is not None and importlib.util.find_spec(package) is None:
         return f"not installed: the package {package}, an optional extra of this project"
     return None
@@ -80,7 +80,7 @@ def denoise(
       float32 (N, H, W, C) in [0, 1], and the seconds it took.
     """
     started = time.perf_counter()
-    denoised = RIVALS[name](noisy, **parameters)
+    denoised = FILTERS[name](noisy, **parameters)
     if curve is not None:
         denoised = tone_curve.apply(np.asarray(curve), denoised)
     return np.clip(denoised, 0, 1), time.perf_counter() - started
@@ -88,4 +88,4 @@ def denoise(
 
 def trial(name: str, parameters: dict[str, Any], noisy: np.ndarray, clean: np.ndarray) -> Trial:
     """Tries one candidate of a filter."""
-    return attempt(RIVALS[name], parameters, noisy, clean)
+    return attempt(FILTERS[name], parameters, noisy, clean)

@@ -40,24 +40,26 @@ def benchmark(
     place = Workspace(workspace)
     with session(place.logs, "benchmark", verbose) as (out, _, steps):
         from pipeline.benchmark import run as benchmarking
+        from pipeline.benchmark.contents import BENCHMARK_FILE, FIGURES_FOLDER, PAGE_FILE
+        from pipeline.benchmark.tables import show
 
         steps.total = benchmarking.STEPS
         folder = data_folder(data, workspace)
-        contents = place.benchmark / benchmarking.BENCHMARK_FILE
+        contents = place.benchmark / BENCHMARK_FILE
         outputs = [
             contents,
-            place.benchmark / benchmarking.PAGE_FILE,
-            place.benchmark / benchmarking.FIGURES_FOLDER,
+            place.benchmark / PAGE_FILE,
+            place.benchmark / FIGURES_FOLDER,
         ]
         files.refuse_inputs([place.benchmark, *outputs], read_by(preset, settings, folder))
         files.refuse_others(
             outputs, lambda _: files.is_json_with(contents, "methods", "results"), overwrite
         )
         found = benchmarking.run(settings, place, folder, limit, steps)
-        page = place.benchmark / benchmarking.PAGE_FILE
+        page = place.benchmark / PAGE_FILE
         answer(
             found.plain(),
             as_json,
             out,
-            show=lambda console: benchmarking.show(found, page, console),
+            show=lambda console: show(found, page, console),
         )

@@ -38,9 +38,7 @@ Parameter = Annotated[
 ]
 Overwrite = Annotated[
     bool,
-    typer.Option(
-        "--overwrite", help="Replace what is there, even if this command did not make it."
-    ),
+    typer.Option("--overwrite", help="Replace files that this command did not make."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Verbose = Annotated[

@@ -85,7 +85,7 @@ def _start(denoise: Denoise, command: str, arguments: list[str], **others: str) 
 )
 def test_a_command_says_nothing_that_one_cannot_act_on(finished, tmp_path, command, expected):
     process = _start(finished, command, _arguments(command, finished, tmp_path))
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=900)
     assert re.fullmatch(expected, stderr), stderr
     assert process.returncode == 0
 
@@ -98,7 +98,7 @@ def _mapped(process: subprocess.Popen, library: str) -> bool:
 
 
 def _wait(process: subprocess.Popen, begun) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while not begun():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -131,7 +131,7 @@ def test_a_signal_ends_a_long_command(finished, tmp_path, command, number):
             _wait(process, lambda: _mapped(process, "libtensorflow_framework"))
         time.sleep(2)
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=300)
     finally:
         process.kill()
         process.communicate()
@@ -151,7 +151,7 @@ def test_a_signal_ends_the_server(finished, tmp_path, number, status):
             assert line, heard
             heard += line
         process.send_signal(number)
-        _, rest = process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=300)
     finally:
         process.kill()
         process.communicate()
@@ -176,7 +176,7 @@ def test_children_end_with_a_command_that_is_stopped(finished, tmp_path):
 
         _wait(process, begun)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     finally:
         process.kill()
         process.communicate()

@@ -6,12 +6,12 @@ import types
 import numpy as np
 import pytest
 
-from components.filters import RIVALS
+from components.filters import FILTERS
 from components.filters import best_parameters as tuning
 from pipeline.benchmark import workers as work
 from tests import clothing
 
-AVAILABLE = [name for name in RIVALS if work.unavailable(name) is None]
+AVAILABLE = [name for name in FILTERS if work.unavailable(name) is None]
 SEED = 5
 
 
@@ -23,7 +23,7 @@ def _noisy(shape, count=12, sd=0.2):
 
 
 def test_the_classical_filters_are_registered():
-    assert set(RIVALS) == {
+    assert set(FILTERS) == {
         "anisotropic_diffusion",
         "bilateral",
         "bm3d",
@@ -36,13 +36,13 @@ def test_the_classical_filters_are_registered():
     }
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", FILTERS)
 def test_every_filter_says_what_it_is(name):
-    rival = RIVALS[name]
-    assert rival.title
-    assert rival.source
-    assert rival.__doc__
-    assert rival.candidates((28, 28, 1))
+    filter_ = FILTERS[name]
+    assert filter_.title
+    assert filter_.source
+    assert filter_.__doc__
+    assert filter_.candidates((28, 28, 1))
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (17, 20, 3)])
@@ -50,8 +50,8 @@ def test_every_filter_says_what_it_is(name):
 def test_every_candidate_gives_finite_images_and_leaves_its_input_alone(name, shape):
     _, noisy = _noisy(shape, count=2)
     before = noisy.copy()
-    for parameters in RIVALS[name].candidates(shape):
-        denoised = RIVALS[name](noisy, **parameters)
+    for parameters in FILTERS[name].candidates(shape):
+        denoised = FILTERS[name](noisy, **parameters)
         assert denoised.shape == noisy.shape
         assert denoised.dtype == np.float32
         assert np.isfinite(denoised).all(), parameters
@@ -61,28 +61,28 @@ def test_every_candidate_gives_finite_images_and_leaves_its_input_alone(name, sh
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_a_black_image_stays_black(name):
     black = np.zeros((2, 28, 28, 1), np.float32)
-    for parameters in RIVALS[name].candidates((28, 28, 1)):
-        np.testing.assert_allclose(RIVALS[name](black, **parameters), 0, atol=1e-6)
+    for parameters in FILTERS[name].candidates((28, 28, 1)):
+        np.testing.assert_allclose(FILTERS[name](black, **parameters), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_each_image_is_filtered_alone(name):
     _, noisy = _noisy((28, 28, 1), count=3)
-    parameters = RIVALS[name].candidates((28, 28, 1))[0]
-    together = RIVALS[name](noisy, **parameters)
-    alone = np.concatenate([RIVALS[name](noisy[at : at + 1], **parameters) for at in range(3)])
+    parameters = FILTERS[name].candidates((28, 28, 1))[0]
+    together = FILTERS[name](noisy, **parameters)
+    alone = np.concatenate([FILTERS[name](noisy[at : at + 1], **parameters) for at in range(3)])
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_a_tuned_filter_is_better_than_doing_nothing(name):
     clean, noisy = _noisy((28, 28, 1), count=40)
-    rival = RIVALS[name]
+    filter_ = FILTERS[name]
     trials = [
-        tuning.attempt(rival, parameters, noisy[:20], clean[:20])
-        for parameters in rival.candidates((28, 28, 1))
+        tuning.attempt(filter_, parameters, noisy[:20], clean[:20])
+        for parameters in filter_.candidates((28, 28, 1))
     ]
-    tuned = tuning.choose(rival, trials, noisy[:20], clean[:20])
+    tuned = tuning.choose(filter_, trials, noisy[:20], clean[:20])
     denoised, _ = work.denoise(name, tuned.parameters, tuned.curve, noisy[20:])
     before = tuning.psnr(clean[20:], noisy[20:]).mean()
     assert tuning.psnr(clean[20:], denoised).mean() > before + 1
@@ -91,11 +91,11 @@ def test_a_tuned_filter_is_better_than_doing_nothing(name):
 def test_medians_on_an_image_one_can_count():
     image = np.full((1, 5, 5, 1), 0.5, np.float32)
     image[0, 2, 2, 0] = 1.0
-    median = RIVALS["median"](image, size=3, border="nearest")
+    median = FILTERS["median"](image, size=3, border="nearest")
     np.testing.assert_array_equal(median, np.full_like(image, 0.5))
-    kept = RIVALS["switching_median"](image, size=3, border="nearest", threshold=0.6)
+    kept = FILTERS["switching_median"](image, size=3, border="nearest", threshold=0.6)
     np.testing.assert_array_equal(kept, image)
-    replaced = RIVALS["switching_median"](image, size=3, border="nearest", threshold=0.4)
+    replaced = FILTERS["switching_median"](image, size=3, border="nearest", threshold=0.4)
     np.testing.assert_array_equal(replaced, median)
 
 
@@ -104,7 +104,7 @@ def test_without_shifts_wavelets_do_what_scikit_image_does(wavelet, levels):
     from skimage.restoration import denoise_wavelet
 
     _, noisy = _noisy((28, 28, 1), count=2)
-    ours = RIVALS["wavelet"](noisy, wavelet=wavelet, levels=levels, sigma=0.2, shifts=1)
+    ours = FILTERS["wavelet"](noisy, wavelet=wavelet, levels=levels, sigma=0.2, shifts=1)
     for image, result in zip(noisy, ours, strict=True):
         theirs = denoise_wavelet(
             image[..., 0], sigma=0.2, wavelet=wavelet, wavelet_levels=levels, mode="soft"
@@ -116,7 +116,7 @@ def test_diffusion_keeps_the_mean_and_spares_edges():
     step = np.zeros((1, 8, 8, 1), np.float32)
     step[:, :, 4:] = 1.0
     step += np.float32(0.02) * np.random.default_rng(1).standard_normal(step.shape).astype("f4")
-    diffuse = RIVALS["anisotropic_diffusion"]
+    diffuse = FILTERS["anisotropic_diffusion"]
     smooth = diffuse(step, kappa=0.1, iterations=16)
     assert smooth.mean() == pytest.approx(step.mean(), abs=1e-6)
     assert smooth[:, :, :4].std() < step[:, :, :4].std() / 2
@@ -135,6 +135,6 @@ def test_bm3d_is_left_out_unless_its_package_is_there(monkeypatch):
         return np.full((*image.shape, 1), 0.25)
 
     monkeypatch.setitem(sys.modules, "bm3d", types.SimpleNamespace(bm3d=bm3d, bm3d_rgb=bm3d))
-    denoised = RIVALS["bm3d"](np.zeros((2, 6, 6, 1), np.float32), sigma=0.2)
+    denoised = FILTERS["bm3d"](np.zeros((2, 6, 6, 1), np.float32), sigma=0.2)
     assert asked == [((6, 6), 0.2)] * 2
     np.testing.assert_array_equal(denoised, np.full((2, 6, 6, 1), 0.25, np.float32))

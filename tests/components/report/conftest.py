@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.csv_ingestion.result import FileSummary, IngestionSummary, QuarantinedRow
-from components.report import contents
+from components.report import choose, contents, gather
 from pipeline import config
 
 NOISES = ("gaussian(sd=0.5)", "salt_pepper(rate=0.1)")
@@ -162,8 +162,8 @@ def small_contents(per_image: dict[str, np.ndarray]) -> contents.Contents:
         ],
         learning_rate=[(0.0, 0.0), (1.0, 0.1), (2.0, 0.0)],
         metrics=rows,
-        distributions=contents.distributions(per_image, list(NOISES)),
-        pictures=contents.pick(per_image, list(NOISES)),
+        distributions=gather.distributions(per_image, list(NOISES)),
+        pictures=choose.pick(per_image, list(NOISES)),
         serving_check={
             "failures": [],
             "signatures": {"serving_default": {"max_difference": 0.0, "milliseconds": 1.5}},

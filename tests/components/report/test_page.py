@@ -6,11 +6,13 @@ import itertools
 import numpy as np
 import pytest
 
-from components.report import page, pictures, plots
+from components.image import png
+from components.page import figures
+from components.report import page, plots
 from components.report.result import StepTime
 from components.tuning.trials import Trial, Tuning
 
-PIXEL = pictures.png_uri(np.zeros((1, 1, 4), np.uint8))
+PIXEL = png.data_uri(png.encoded(np.zeros((1, 1, 4), np.uint8)))
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 
 
@@ -110,7 +112,7 @@ def test_what_data_says_is_text_not_markup(rendered):
 
 def test_both_colour_schemes(rendered):
     assert "prefers-color-scheme: dark" in rendered
-    for variable in plots.VARIABLES.values():
+    for variable in figures.VARIABLES.values():
         assert rendered.count(f"{variable}: #") == 2
 
 

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
-from PIL import Image
 
 from components.report import pictures
 
@@ -25,16 +21,3 @@ def test_error_of_colour_images_is_the_mean_over_channels():
     np.testing.assert_array_equal(
         pictures.error_colours(clean, red), pictures.error_colours(clean, grey)
     )
-
-
-def test_png_uri_holds_the_very_pixels():
-    pixels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4) * 10
-    kind, _, data = pictures.png_uri(pixels).partition(",")
-    assert kind == "data:image/png;base64"
-    read = Image.open(io.BytesIO(base64.b64decode(data)))
-    np.testing.assert_array_equal(np.asarray(read), pixels)
-
-
-def test_confusion_counts_true_by_predicted():
-    counts = pictures.confusion(np.array([0, 0, 2, 2]), np.array([0, 1, 2, 2]), 3)
-    np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 0, 0], [0, 0, 2]])

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from components.page.figures import VARIABLES
 from components.report import plots
 
 
@@ -22,7 +23,7 @@ def test_every_figure_is_an_inline_svg_and_a_png(figures):
 
 def test_colours_of_the_page_are_variables_so_that_dark_mode_reaches_them(figures):
     for plot in figures:
-        for colour in plots.VARIABLES:
+        for colour in VARIABLES:
             assert colour not in plot.svg
         # What is left is black, white or none: glyphs and clip paths, which are not painted.
         assert "var(--ink)" in plot.svg

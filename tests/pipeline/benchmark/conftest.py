@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.report.pictures import side_by_side
+from components.image.png import rgba, side_by_side
 from pipeline.benchmark import contents
 
 NOISES = ["gaussian(sd=0.5)", "salt_pepper(rate=0.1)"]
@@ -17,7 +17,7 @@ PSNR = {
     "model-1": (20.0, 29.0),
     "model-2": (11.0, 30.0),
 }
-STRIP = side_by_side([np.zeros((4, 4, 1), np.float32)] * 2)
+STRIP = side_by_side([rgba(np.zeros((4, 4, 1), np.float32))] * 2)
 
 
 def _figures(psnr: float, images: int) -> contents.Figures:

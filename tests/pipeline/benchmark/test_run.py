@@ -12,11 +12,11 @@ import pytest
 
 from components.base.settings import ReportSettings
 from components.export import signatures
-from components.filters import RIVALS
+from components.filters import FILTERS, ridge
 from pipeline import config, display
+from pipeline.benchmark import filters, robustness, severity, tables
 from pipeline.benchmark import models as trained_models
 from pipeline.benchmark import run as benchmarking
-from pipeline.benchmark import severity
 from pipeline.benchmark import workers as work
 from pipeline.benchmark.contents import ALL, Benchmark, Method
 from pipeline.benchmark.images import NoisyImages
@@ -36,7 +36,7 @@ SETTINGS = config.load(
         "report.classifier=false",
     ],
 )
-FILTERS = ("gaussian_blur", "median")
+TRIED = ("gaussian_blur", "median")
 
 
 class _Smoother(keras.layers.Layer):
@@ -64,8 +64,8 @@ def saved_model(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch, saved_model):
     """Two filters and severities, threads for processes, and two models in every workspace."""
-    monkeypatch.setattr(benchmarking, "RIVALS", {name: RIVALS[name] for name in FILTERS})
-    monkeypatch.setattr(benchmarking, "ROBUSTNESS_IMAGES", 10)
+    monkeypatch.setattr(filters, "FILTERS", {name: FILTERS[name] for name in TRIED})
+    monkeypatch.setattr(robustness, "IMAGES", 10)
     monkeypatch.setattr(severity, "FACTORS", (0.5, 2.0))
     monkeypatch.setattr(severity, "GAUSSIAN_FACTORS", (0.5, 2.0))
 
@@ -168,11 +168,11 @@ def test_another_number_of_images_is_measured_but_nothing_tuned_again(
     full = _run(shared, data)
     del counted[:]
     monkeypatch.delattr(work, "trial")
-    monkeypatch.delattr(benchmarking.ridge, "Moments")
+    monkeypatch.delattr(ridge, "Moments")
     fewer = _run(shared, data, limit=20)
     assert fewer.images == 20
     assert len(counted) >= len(fewer.results)
-    for method in (*FILTERS, "ridge"):
+    for method in (*TRIED, "ridge"):
         for noise in NOISES:
             assert fewer.result(method, noise).tuning == full.result(method, noise).tuning
 
@@ -222,7 +222,7 @@ def test_the_curve_has_the_blind_model_the_specialist_and_a_filter(shared, data)
     salt_pepper, gaussian = found.robustness
     assert set(gaussian.lines) >= {"noisy", "model-1", "model-2"}
     assert "model-2" not in salt_pepper.lines
-    assert len(set(salt_pepper.lines) & set(FILTERS)) == 1
+    assert len(set(salt_pepper.lines) & set(TRIED)) == 1
     for curve in found.robustness:
         assert curve.images == 10
         assert set(curve.lines) == set(curve.points[0].psnr)
@@ -235,7 +235,7 @@ def test_without_models_there_is_a_benchmark(tmp_path, data, monkeypatch):
     found = _run(Workspace(tmp_path), data, limit=12)
     assert found.blind() is None
     assert "models" in found.left_out
-    assert all(set(curve.lines) <= {"noisy", *FILTERS} for curve in found.robustness)
+    assert all(set(curve.lines) <= {"noisy", *TRIED} for curve in found.robustness)
 
 
 def test_what_is_written(shared, data):
@@ -253,7 +253,7 @@ def test_what_is_written(shared, data):
 def test_the_tables_say_who_is_best(shared, data):
     found = _run(shared, data)
     stream = io.StringIO()
-    benchmarking.show(found, shared.benchmark / "benchmark.html", display.console(stream))
+    tables.show(found, shared.benchmark / "benchmark.html", display.console(stream))
     told = stream.getvalue()
     assert "smoother, blind" in told
     assert "not measured here" in told
@@ -279,7 +279,7 @@ def test_recognition_by_a_classifier_trained_on_the_spot(tmp_path, data):
 
 
 def test_the_ridge_map_is_left_out_for_large_images(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(benchmarking.ridge, "MAX_PIXELS", 100)
+    monkeypatch.setattr(ridge, "MAX_PIXELS", 100)
     found = _run(Workspace(tmp_path), data, limit=12)
     assert "ridge" in found.left_out
     assert np.isfinite([result.total.psnr for result in found.results]).all()

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from components.report import gather
+from tests.components.report.conftest import NOISES
+
+
+def test_histograms_count_every_image_and_share_edges(per_image):
+    first, second = gather.distributions(per_image, list(NOISES))
+    assert first.edges == second.edges
+    for distribution in (first, second):
+        assert sum(distribution.denoised) == sum(distribution.noisy) == 5
+
+
+def test_an_image_without_noise_does_not_stretch_the_histogram(per_image):
+    first, _ = gather.distributions(per_image, list(NOISES))
+    assert first.edges[-1] == 30.0
+    assert first.noisy[-1] == 1
+
+
+def test_histogram_of_images_that_all_came_out_equal(per_image):
+    equal = {**per_image, "psnr": np.full(10, 100.0), "noisy_psnr": np.full(10, 100.0)}
+    first, _ = gather.distributions(equal, list(NOISES))
+    assert sum(first.denoised) == 5
+
+
+def test_worsened_counts_images_below_their_noisy_psnr(per_image):
+    first, second = gather.distributions(per_image, list(NOISES))
+    assert (first.worsened, second.worsened) == (1, 0)
+
+
+def test_learning_rate_is_the_recipes_schedule(small_contents):
+    training = {"steps_per_epoch": 50, "epochs": 2}
+    points = gather.learning_rate(small_contents.settings, training)
+    assert points[0] == (0.0, 0.0)
+    assert points[-1] == pytest.approx((2.0, 0.0))
+    peak = small_contents.settings["training"]["learning_rate"]
+    assert max(rate for _, rate in points) == pytest.approx(peak, rel=1e-3)
