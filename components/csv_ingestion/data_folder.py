@@ -120,6 +120,12 @@ def check_folder(path: pathlib.Path | str) -> None:
         files(str(latest_span(folder)), split)
 
 
+def ignored(path: pathlib.Path | str) -> dict[str, str]:
+    """Why files of a local data folder, or of its latest span, are not taken, by their path."""
+    folder = str(latest_span(path))
+    return {name: why for split in _SPLITS for name, why in files(folder, split).ignored.items()}
+
+
 def has_spans(path: pathlib.Path | str) -> bool:
     """Whether a data folder holds `span-N` folders rather than `train` and `test`."""
     return bool(newest_span(_folders(path)))

@@ -34,12 +34,14 @@ def data(
     Example: `denoise data`, or
     `denoise data --data my_images --infer-schema my_schema.pbtxt`.
     """
+    from components.csv_ingestion import data_folder as layout
     from pipeline import config
 
     settings = config.load(preset, set_ or [])
-    with session(Workspace(workspace).logs, "data") as (out, _, steps):
+    with session(Workspace(workspace).logs, "data") as (out, err, steps):
         with steps.step("data"):
             folder = data_folder(data, workspace)
+            ignored = layout.ignored(folder)
             if infer_schema:
                 inputs = read_by(preset, settings, folder)
                 files.refuse_inputs([infer_schema], inputs)
@@ -51,4 +53,6 @@ def data(
                 inferred = schema.infer_schema(folder, settings.image)
                 with files.whole(infer_schema, "w") as file:
                     file.write(files.signed(text_format.MessageToString(inferred)))
+        for name, reason in ignored.items():
+            print(f"ignored: {files.shown(name)}: {reason}", file=err)
         print(infer_schema or folder, file=out)

@@ -111,6 +111,7 @@ def test_names_are_taken_or_listed(folder):
         "train/a.csv~": "not named .csv or .csv.gz",
         "train/notes.txt": "not named .csv or .csv.gz",
     }
+    assert data_folder.ignored(folder) == found.ignored
     assert len(list(data_folder.rows(folder, "train", 784, 10))) == 2
 
 

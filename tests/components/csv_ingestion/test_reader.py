@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import pathlib
 import re
 
 import numpy as np
@@ -469,3 +470,26 @@ def test_other_orders_are_read_at_once(monkeypatch):
     [(_, rows)] = reader.read_rows(io.BytesIO(text.encode()), row)
     np.testing.assert_array_equal(rows.pixels, values)
     np.testing.assert_array_equal(rows.labels, labels)
+
+
+CASES = pathlib.Path(__file__).parents[2] / "cases"
+
+
+@pytest.mark.parametrize("name", ["bom", "leading_blank", "pandas_header", "quoted_header"])
+def test_files_as_people_have_them(name):
+    row = reader.RowFormat(pixels=784, classes=10, width=28)
+    labelled, [rows] = reader.read_csv(CASES / "label_last.csv", row)
+    assert labelled.header.startswith(b"class,pixel1,pixel2,")
+    assert rows.labels.tolist() == [0, 1, 2]
+    unlabelled, [same] = reader.read_csv(CASES / f"nolabel_{name}.csv", row, "optional")
+    assert not unlabelled.labelled
+    np.testing.assert_array_equal(same.pixels, rows.pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("cr_only", "line ends of old Macs"), ("utf16", "UTF-16")]
+)
+def test_files_that_are_refused_by_the_name_of_what_they_are(name, what):
+    path = CASES / f"{name}.csv"
+    with pytest.raises(DataError, match=f"^{path}:1: .*{what}"):
+        reader.read_csv(path, reader.RowFormat(784, 10), "optional")
