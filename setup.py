@@ -1,4 +1,4 @@
-"""Packages `pipeline`, `components` and `serving`; Beam workers get it by `--setup_file`.
+"""Packages `pipeline`, `components` and `serving`; Dataflow's workers get it by `--setup_file`.
 
 The metadata lives in pyproject.toml.
 """

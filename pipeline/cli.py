@@ -14,6 +14,7 @@ import typer
 from components.base import libraries
 from components.base.errors import explained
 from pipeline.commands import (
+    beam_worker,
     benchmark,
     compile,
     data,
@@ -61,6 +62,9 @@ def _before_any_command(
 app.command()(data.data)
 app.command()(run.run)
 app.command("train-worker")(train_worker.train_worker)
+app.command(
+    "beam-worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)(beam_worker.beam_worker)
 app.command()(status.status)
 app.command()(evaluate.evaluate)
 app.command()(benchmark.benchmark)
@@ -92,8 +96,12 @@ def main() -> NoReturn:
     """
     libraries.calm()
     stopping = Stopping()
+    arguments = sys.argv[1:]
+    if arguments and arguments[0].startswith("--id="):
+        # A Beam runner knows a worker by one path, and calls it with flags alone.
+        arguments.insert(0, "beam-worker")
     try:
-        status = app(standalone_mode=False) or 0
+        status = app(arguments, standalone_mode=False) or 0
     except KeyboardInterrupt:
         status = _INTERRUPTED
     except Exception as error:

@@ -115,8 +115,7 @@ def build(
       settings: Everything that decides the result.
       places: Where to read and write.
       metadata: Path of the MLMD SQLite file, for a local run.
-      workers: Beam's flag for what its workers run; without one, TFX builds a package of itself
-        for every Beam step, a second each.
+      workers: Beam's flag for what its workers run, if they have to be told.
     """
     from tfx.orchestration import metadata as tfx_metadata
     from tfx.orchestration.pipeline import Pipeline

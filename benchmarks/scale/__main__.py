@@ -26,7 +26,6 @@ import rich.table
 
 from benchmarks import measured
 from benchmarks.scale.subject import STEPS
-from components.base import code
 from components.base.errors import DenoiseError
 from components.base.files import write_json
 
@@ -50,7 +49,7 @@ def measure(
       shard_rows: Rows in one CSV; 0: all of a split in one.
       beam_args: Beam's flags.
     """
-    flags = ["--runner=FnApiRunner", f"--setup_file={code.ROOT / 'setup.py'}", *beam_args]
+    flags = ["--runner=FnApiRunner", *beam_args]
     runs = []
     for rows in sizes:
         data, place = folder / "data", folder / "artifacts"

@@ -30,7 +30,7 @@ def step(name: str, data: str, folder: str, beam_args: list[str]) -> dict[str, A
     """Runs a step of the DAG on what the steps before it left.
 
     Args:
-      name: One of STEPS.
+      name: The step's id.
       data: The data folder.
       folder: Where the artifacts of all steps are.
       beam_args: Beam's flags.
@@ -48,12 +48,12 @@ def step(name: str, data: str, folder: str, beam_args: list[str]) -> dict[str, A
     schema = standard_artifacts.Schema()
     schema.uri = str(place / "ImportSchemaGen" / "schema")
     write_schema(make_schema(settings.image, settings.data), pathlib.Path(schema.uri))
-    _keep(place, "ImportSchemaGen", "schema", schema)
+    keep(place, "ImportSchemaGen", "schema", schema)
 
     places = dag.Places(data=data, schema="", serving="", pipeline_root="")
     (component,) = [made for made in dag.components(settings, places) if made.id == name]
     inputs = {
-        key: [_kept(place, channel.producer_component_id, channel.output_key)]
+        key: [kept(place, channel.producer_component_id, channel.output_key)]
         for key, channel in component.inputs.items()
     }
     outputs = {}
@@ -75,16 +75,18 @@ def step(name: str, data: str, folder: str, beam_args: list[str]) -> dict[str, A
     executor_class(context).Do(inputs, outputs, properties)
     seconds = time.perf_counter() - started
     for key, (artifact,) in outputs.items():
-        _keep(place, name, key, artifact)
+        keep(place, name, key, artifact)
     return {"seconds": seconds}
 
 
-def _keep(place: pathlib.Path, component: str, output: str, artifact: Any) -> None:
+def keep(place: pathlib.Path, component: str, output: str, artifact: Any) -> None:
+    """Keeps an artifact for the steps after the one that made it."""
     file = place / f"{component}.{output}.json"
     file.write_text(json.dumps(artifact.to_json_dict()))
 
 
-def _kept(place: pathlib.Path, component: str, output: str) -> Any:
+def kept(place: pathlib.Path, component: str, output: str) -> Any:
+    """An artifact that a step made."""
     from tfx.types import artifact
 
     return artifact.Artifact.from_json_dict(

@@ -16,9 +16,9 @@ _SHUFFLE_ROWS = 4096
 def ours(data: str, folder: str) -> dict[str, Any]:
     """CsvIngestion and StatisticsGen, as a TFX pipeline of their own."""
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-    from tfx.components.statistics_gen.component import StatisticsGen
 
     from components.csv_ingestion.component import CsvIngestion
+    from components.data_validation.component import StatisticsGen
     from components.data_validation.schema import make_schema, write_schema
     from pipeline.config import load
 
@@ -29,7 +29,7 @@ def ours(data: str, folder: str) -> dict[str, Any]:
     ingestion = CsvIngestion(input_base=data, image=settings.image, data=settings.data)
     schema = ImportSchemaGen(schema_file=str(schema_file))
     statistics = StatisticsGen(
-        examples=ingestion.outputs["examples"], schema=schema.outputs["schema"]
+        examples=ingestion.outputs["examples"], schema=schema.outputs["schema"], code=""
     )
     return _run([ingestion, schema, statistics], folder)
 

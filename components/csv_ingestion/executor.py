@@ -14,7 +14,6 @@ from google.protobuf import wrappers_pb2
 from tfx import types
 from tfx.components.example_gen import driver, utils
 from tfx.components.util import examples_utils
-from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
@@ -22,6 +21,7 @@ from tfx.utils import proto_utils
 
 from components.base import records
 from components.base.errors import DataError, RunError
+from components.base.jobs import BeamExecutor
 from components.base.settings import DataSettings, ImageSettings
 from components.csv_ingestion import data_folder, ingest, reader
 from components.csv_ingestion.result import (
@@ -38,7 +38,7 @@ _SHOWN = 5
 """Bad rows and bad files an error shows."""
 
 
-class Executor(base_beam_executor.BaseBeamExecutor):
+class Executor(BeamExecutor):
     """Executor of `CsvIngestion`."""
 
     def Do(
@@ -80,7 +80,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
 
         fileio.makedirs(ingest.parts_directory(artifact.uri))
-        with self._make_beam_pipeline() as pipeline:
+        with self.running(artifact) as pipeline:
             _ = (
                 pipeline
                 | "Ranges" >> beam.Create(ranges)

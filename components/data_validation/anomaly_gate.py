@@ -16,10 +16,7 @@ from tfx.utils import io_utils
 from components.base import records
 from components.base.errors import AnomalyError
 from components.csv_ingestion.result import read_summary
-
-ANOMALIES_FILE = "SchemaDiff.pb"
-STATISTICS_FILE = "FeatureStats.pb"
-DRIFT_FILE = "drift.pbtxt"
+from components.data_validation.result import ANOMALIES_FILE, DRIFT_FILE, STATISTICS_FILE
 
 
 def _lines(found: dict) -> list:

@@ -7,13 +7,10 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from components.base.settings import EvaluationSettings, Thresholds
 from components.evaluation import metric
+from components.evaluation.result import ALL, SMALLER_IS_BETTER
 
 CANDIDATE = "candidate"
 BASELINE = "baseline"
-ALL_NOISES = "*"
-
-# Metrics that are better when smaller; the others are better when larger.
-_SMALLER_IS_BETTER = ("mse", "mae")
 
 
 def eval_config(
@@ -52,9 +49,9 @@ def eval_config(
                 continue
             bounds = spec.per_slice_thresholds[name].thresholds.add()
             # An empty slicing spec is the overall slice; without one TFMA checks every slice.
-            bounds.slicing_specs.add(feature_values={} if noise == ALL_NOISES else {"noise": noise})
+            bounds.slicing_specs.add(feature_values={} if noise == ALL else {"noise": noise})
             threshold = bounds.threshold
-            if name in _SMALLER_IS_BETTER:
+            if name in SMALLER_IS_BETTER:
                 threshold.value_threshold.upper_bound.value = value
             else:
                 threshold.value_threshold.lower_bound.value = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -12,15 +12,15 @@ import pyarrow as pa
 import tensorflow_model_analysis as tfma
 from tfx import types
 from tfx.components.evaluator import constants
-from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, json_utils, path_utils
 
 from components.base import records
-from components.base.files import escape_pattern
+from components.base.jobs import BeamExecutor
 from components.base.progress import report
 from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
+from components.base.shards import batches, shards
 from components.evaluation import eval_config
 from components.evaluation.measure import Measurement, load_denoiser, sums
 from components.evaluation.result import FIGURES, PER_IMAGE_FILE, images
@@ -37,24 +37,32 @@ PER_IMAGE_SCHEMA = pa.schema(
 
 
 class _Measure(beam.DoFn):
-    """Batches of serialised transformed Examples to extracts of sums, one per noise and label.
+    """A shard of transformed Examples to extracts of sums, one per batch, noise and label.
 
     Args:
       models: Name to SavedModel folder; the candidate is the first.
       image, noise: Sections of the settings.
+      batch: Images measured at a time.
     """
 
-    def __init__(self, models: dict[str, str], image: ImageSettings, noise: NoiseSettings):
+    def __init__(
+        self, models: dict[str, str], image: ImageSettings, noise: NoiseSettings, batch: int
+    ):
         self._models = models
         self._image = image
         self._noise = noise
+        self._batch = batch
 
     def setup(self) -> None:
         self._denoisers = {name: load_denoiser(path) for name, path in self._models.items()}
         self._measurement = Measurement(self._noise.evaluation, self._noise.seed)
         self._done = 0
 
-    def process(self, serialised: list[bytes]) -> Iterator[Any]:
+    def process(self, element: str) -> Iterator[Any]:
+        for serialised in batches(element, self._batch):
+            yield from self._measure(serialised)
+
+    def _measure(self, serialised: Any) -> Iterator[Any]:
         import tensorflow as tf
 
         spec = {
@@ -96,7 +104,7 @@ class _Measure(beam.DoFn):
 
 def evaluate(
     pipeline: beam.Pipeline,
-    example_files: Iterable[str],
+    test: Sequence[str],
     models: dict[str, str],
     image: ImageSettings,
     noise: NoiseSettings,
@@ -107,7 +115,7 @@ def evaluate(
 
     Args:
       pipeline: A Beam pipeline.
-      example_files: Patterns of gzipped TFRecord files of transformed Examples.
+      test: Shards of transformed Examples.
       models: SavedModel folders by name: `candidate`, and `baseline` where there is one.
       image, noise, evaluation: Sections of the settings.
       output: The folder to write.
@@ -123,18 +131,14 @@ def evaluate(
         )
         for name, path in models.items()
     ]
-    examples = [
-        pipeline | f"Read[{index}]" >> beam.io.ReadFromTFRecord(pattern)
-        for index, pattern in enumerate(example_files)
-    ] | "Flatten" >> beam.Flatten()
     measured = (
-        examples
-        | "Batch"
-        >> beam.BatchElements(
-            min_batch_size=evaluation.batch_size, max_batch_size=evaluation.batch_size
-        )
+        pipeline
+        | "Shards" >> beam.Create(test)
+        | "Spread" >> beam.Reshuffle()
         | "Measure"
-        >> beam.ParDo(_Measure(models, image, noise)).with_outputs(PER_IMAGE_FILE, main="extracts")
+        >> beam.ParDo(_Measure(models, image, noise, evaluation.batch_size)).with_outputs(
+            PER_IMAGE_FILE, main="extracts"
+        )
     )
     _ = (
         measured["extracts"]
@@ -158,7 +162,7 @@ def evaluate(
     )
 
 
-class Executor(base_beam_executor.BaseBeamExecutor):
+class Executor(BeamExecutor):
     """Runs `evaluate` and blesses the model if TFMA finds every threshold kept."""
 
     def Do(
@@ -175,26 +179,29 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         baseline_path = path_utils.serving_model_path(baseline.uri)
         if fileio.exists(os.path.join(baseline_path, "saved_model.pb")):
             models[eval_config.BASELINE] = baseline_path
-        output = artifact_utils.get_single_uri(output_dict["evaluation"])
-        folder = artifact_utils.get_split_uri(input_dict["examples"], "test")
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        evaluated = artifact_utils.get_single_instance(output_dict["evaluation"])
         noise = NoiseSettings.model_validate(sections["noise"])
-        with self._make_beam_pipeline() as pipeline:
+        with self.running(evaluated) as pipeline:
             evaluate(
                 pipeline,
-                [io_utils.all_files_pattern(escape_pattern(folder))],
+                shards(examples, "test"),
                 models,
                 ImageSettings.model_validate(sections["image"]),
                 noise,
                 EvaluationSettings.model_validate(sections["evaluation"]),
-                output,
+                evaluated.uri,
             )
 
-        records.check_read(folder, images(output) // len(noise.evaluation))
+        records.check_read(
+            artifact_utils.get_split_uri([examples], "test"),
+            images(evaluated.uri) // len(noise.evaluation),
+        )
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         blessing.set_string_custom_property(
             constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
         )
-        blessed = tfma.load_validation_result(output).validation_ok
+        blessed = tfma.load_validation_result(evaluated.uri).validation_ok
         name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
         io_utils.write_string_file(os.path.join(blessing.uri, name), "")
         blessing.set_int_custom_property(

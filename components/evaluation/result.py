@@ -12,6 +12,8 @@ import numpy as np
 PER_IMAGE_FILE = "per_image"
 """Prefix of the Parquet files beside TFMA's results: one row per image and noise."""
 METRICS = ("mse", "mae", "psnr", "ssim")
+SMALLER_IS_BETTER = ("mse", "mae")
+"""The other metrics are better when larger."""
 FIGURES = (*METRICS, *(f"noisy_{name}" for name in METRICS), "psnr_gain")
 """mse, mae: pixels in [0, 1]; psnr, psnr_gain: dB; `noisy_`: the same of the noisy input."""
 ALL = "*"

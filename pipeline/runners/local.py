@@ -120,7 +120,10 @@ class _Launcher:
         from tfx.orchestration.portable import runtime_parameter_utils
 
         pipeline = dag.build(
-            settings, places, metadata=str(workspace.metadata), workers=_worker_package()
+            settings,
+            places,
+            metadata=str(workspace.metadata),
+            workers=_worker_package(settings.beam.runner),
         )
         self._ir = compiler.Compiler().compile(pipeline)
         self.run_id = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
@@ -214,7 +217,11 @@ def _launch(name: str, step: Any) -> None:
         raise explained(name, error) from error
 
 
-def _worker_package() -> list[str]:
-    """Beam's flag for what its workers install: this project, where its setup.py is at hand."""
+def _worker_package(runner: str) -> list[str]:
+    """Beam's flag for what Dataflow's workers install: this project, if its setup.py is at hand.
+
+    Other runners' workers have the project. For them a package would be built and uploaded in vain,
+    for every step.
+    """
     setup = code.ROOT / "setup.py"
-    return [f"--setup_file={setup}"] if setup.exists() else []
+    return [f"--setup_file={setup}"] if runner == "DataflowRunner" and setup.exists() else []

@@ -1,5 +1,6 @@
 """Evaluation: TFMA's means are the plain means, and its verdict follows the thresholds."""
 
+import glob
 import json
 import shutil
 
@@ -52,7 +53,8 @@ def _evaluate(world, name, candidate, baseline=None, overrides=()):
     output = str(folder / name)
     with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
         evaluate(
-            pipeline, [pattern], models, settings.image, settings.noise, settings.evaluation, output
+            *(pipeline, sorted(glob.glob(pattern)), models),
+            *(settings.image, settings.noise, settings.evaluation, output),
         )
     import tensorflow_model_analysis as tfma
 

@@ -38,7 +38,7 @@ SETTINGS = load(
 )
 CONFIG = SETTINGS.model_dump(mode="json")
 SPLITS = {"train": 70, "validation": 10, "test": 20}
-BEAM = ("--runner=FnApiRunner", f"--setup_file={pathlib.Path(__file__).parents[3] / 'setup.py'}")
+BEAM = ("--runner=FnApiRunner",)
 
 
 def rows(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

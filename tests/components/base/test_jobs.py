@@ -1,0 +1,219 @@
+"""Pipelines that go wrong, in a worker or at a job server: what is said, and what is cancelled."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+
+import apache_beam as beam
+import pytest
+import tensorflow as tf
+from apache_beam.portability.api import beam_job_api_pb2
+from apache_beam.runners.portability import local_job_service
+
+from components.base import jobs, shards
+from components.base.errors import DataError, RunError, UsageError
+from tests.ports import free_ports
+
+LOCAL = ("--runner=FnApiRunner",)
+
+
+@pytest.fixture(scope="module")
+def service():
+    made = local_job_service.LocalJobServicer()
+    made.endpoint = f"localhost:{made.start_grpc_server()}"
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def served(service):
+    """Flags of a job server's jobs."""
+    return (
+        "--runner=PortableRunner",
+        f"--job_endpoint={service.endpoint}",
+        "--environment_type=LOOPBACK",
+    )
+
+
+def states(service) -> dict[str, int]:
+    return {job: made.get_state()[0] for job, made in service._jobs.items()}
+
+
+def _count(shard: str) -> int:
+    return sum(int(tf.shape(batch)[0]) for batch in shards.batches(shard, 10))
+
+
+def _no_shard(shard: str) -> int:
+    raise KeyError(f"no {shard}")
+
+
+def _wait(path: str) -> None:
+    """Says that it was begun, and takes a while."""
+    with open(path, "w"):
+        time.sleep(20)
+
+
+def run(args, function, element, record=None):
+    with jobs.running(args, record) as pipeline:
+        _ = pipeline | beam.Create([element]) | beam.Reshuffle() | beam.Map(function)
+
+
+def test_an_error_of_the_data_is_told_by_a_worker_as_in_this_process(served, tmp_path):
+    file = tmp_path / "shard.gz"
+    shard = str(file)
+    with tf.io.TFRecordWriter(shard, "GZIP") as writer:
+        for _ in range(1000):
+            writer.write(os.urandom(100))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    messages = []
+    for args in (LOCAL, served):
+        with pytest.raises(DataError) as raised:
+            run(args, _count, shard)
+        messages.append(str(raised.value))
+    assert messages[0].startswith(f"{shard} cannot be read to its end: ")
+    assert messages[0].endswith("it is damaged or was removed since.")
+    assert messages[0] == messages[1]
+
+
+def test_a_fault_of_ours_in_a_worker_keeps_its_name_and_message(served):
+    with pytest.raises(RunError, match=r"a Beam worker raised KeyError: ['\"]+no such"):
+        run(served, _no_shard, "such")
+
+
+DATA_ERROR = """java.lang.RuntimeException: Error received from SDK harness for instruction 4: \
+Traceback (most recent call last):
+  File "apache_beam/runners/common.py", line 1498, in apache_beam.runners.common.DoFnRunner.process
+components.base.errors.DataError: /data/train/a.csv, line 7: bad row:
+  784 pixels expected, 3 found
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/opt/apache_beam/runners/worker/sdk_worker.py", line 312, in _execute
+    response = task()
+components.base.errors.DataError: /data/train/a.csv, line 7: bad row:
+  784 pixels expected, 3 found [while running 'Read-ptransform-32']
+
+\tat org.apache.beam.runners.fnexecution.control.FnApiControlClient.onNext(FnApiControlClient.java)
+"""
+LOST = """org.apache.flink.runtime.JobException: Recovery is suppressed by NoRestartBackoffTime\
+Strategy
+Caused by: java.util.concurrent.TimeoutException: TaskManager with id tm-2 is no longer reachable.
+"""
+
+
+def test_what_flink_wraps_around_an_error_is_taken_off():
+    found = jobs.explained(RuntimeError(DATA_ERROR))
+    assert isinstance(found, DataError)
+    assert str(found) == ("/data/train/a.csv, line 7: bad row:\n  784 pixels expected, 3 found")
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "cure"),
+    [
+        (LOST, "TaskManager with id tm-2 is no longer reachable", "restart-strategy"),
+        ("java.io.IOException: Process died with exit code 137", "exit code 137", "run again"),
+        (
+            "java.io.IOException: Insufficient number of network buffers: required 512",
+            "network buffers",
+            "taskmanager.network.sort-shuffle.min-buffers",
+        ),
+    ],
+)
+def test_a_fault_of_the_cluster_is_told_with_the_setting_that_cures_it(text, cause, cure):
+    found = jobs.explained(RuntimeError(text))
+    assert type(found) is RunError
+    assert cause in str(found)
+    assert cure in str(found)
+
+
+def test_other_errors_stay_as_they_are():
+    assert jobs.explained(RuntimeError("Pipeline failed in state FAILED")) is None
+
+
+def test_nothing_at_the_job_endpoint_ends_at_once_and_names_the_flag():
+    (port,) = free_ports(1)
+    started = time.monotonic()
+    with pytest.raises(UsageError, match=rf"--job_endpoint=localhost:{port}: no Beam job server"):
+        run(("--runner=PortableRunner", f"--job_endpoint=localhost:{port}"), str, "element")
+    assert time.monotonic() - started < 5
+
+
+def test_something_else_at_the_job_endpoint_ends_within_seconds_too(monkeypatch):
+    monkeypatch.setattr(jobs, "_ANSWER_SECONDS", 1.0)
+    with socket.create_server(("localhost", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(UsageError, match=f"--job_endpoint=localhost:{port}.*DEADLINE_EXCEEDED"):
+            jobs.check(f"localhost:{port}")
+
+
+def _once_begun(file, do) -> threading.Thread:
+    def wait() -> None:
+        while not file.exists():
+            time.sleep(0.05)
+        do()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_an_interrupted_run_cancels_its_job(service, served, tmp_path):
+    before = set(states(service))
+    begun, record = tmp_path / "begun", tmp_path / "Step" / "job.json"
+    seen = []
+
+    def interrupt() -> None:
+        seen.append(json.loads(record.read_text()))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = _once_begun(begun, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(served, _wait, str(begun), str(record))
+    thread.join()
+    (job,) = set(states(service)) - before
+    assert seen == [{"endpoint": service.endpoint, "job": job}]
+    assert states(service)[job] == beam_job_api_pb2.JobState.CANCELLED
+    assert not record.exists()
+
+
+def test_the_job_of_a_run_that_was_killed_is_cancelled_by_the_next_one(
+    service, served, tmp_path, caplog
+):
+    before = set(states(service))
+    begun, record = tmp_path / "begun", tmp_path / "job.json"
+    killed = beam.Pipeline(argv=list(served))
+    _ = killed | beam.Create([str(begun)]) | beam.Map(_wait)
+    killed.run()
+    (job,) = set(states(service)) - before
+    record.write_text(json.dumps({"endpoint": service.endpoint, "job": job}))
+    with caplog.at_level("WARNING", "denoise.progress"):
+        run(served, str, "element", str(record))
+    assert states(service)[job] == beam_job_api_pb2.JobState.CANCELLED
+    assert f"job {job} of an earlier run that was killed still ran" in caplog.text
+    assert not record.exists()
+
+
+@pytest.mark.parametrize("state", ["unknown", "unreachable"])
+def test_a_job_that_cannot_be_cancelled_keeps_nobody_from_running(service, tmp_path, caplog, state):
+    endpoint = service.endpoint if state == "unknown" else f"localhost:{free_ports(1)[0]}"
+    record = tmp_path / "job.json"
+    record.write_text(json.dumps({"endpoint": endpoint, "job": "job-1"}))
+    with caplog.at_level("WARNING", "denoise.progress"):
+        jobs.cancel_left(str(record))
+    assert not record.exists()
+    assert ("does not answer" in caplog.text) == (state == "unreachable")
+
+
+def test_a_step_in_this_process_leaves_no_record(tmp_path):
+    record = tmp_path / "Step" / "job.json"
+    run(LOCAL, str, "element", str(record))
+    with contextlib.suppress(FileNotFoundError):
+        assert not os.listdir(record.parent)
