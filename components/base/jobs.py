@@ -89,8 +89,8 @@ def running(args: Sequence[str], record: str | None = None) -> Iterator[beam.Pip
         endpoint = None
     if endpoint:
         check(endpoint)
-        if record:
-            cancel_left(record)
+        if record and (message := cancel_left(record)):
+            progress.warn(message)
     pipeline = beam.Pipeline(options=options)
     yield pipeline
     try:
@@ -129,17 +129,21 @@ def check(endpoint: str) -> None:
         ) from error
 
 
-def cancel_left(record: str) -> None:
-    """Cancels the job of an earlier run that was killed, and says so.
+def cancel_left(record: str) -> str:
+    """Cancels the job of an earlier run that was killed.
 
     Args:
-      record: The file that `running` wrote.
+      record: The file that `running` wrote; it is removed.
+
+    Returns:
+      What a person should know of it; empty if the job has ended, or there was none.
     """
     if not fileio.exists(record):
-        return
+        return ""
     with fileio.open(record, "r") as file:
         left = json.loads(file.read())
     job, endpoint = left["job"], left["endpoint"]
+    message = ""
     with _service(endpoint) as service:
         try:
             event = service.GetState(
@@ -149,18 +153,19 @@ def cancel_left(record: str) -> None:
                 service.Cancel(
                     beam_job_api_pb2.CancelJobRequest(job_id=job), timeout=_ANSWER_SECONDS
                 )
-                progress.warn(
+                message = (
                     f"job {job} of an earlier run that was killed still ran on {endpoint}; it is "
                     "cancelled."
                 )
         except grpc.RpcError as error:
+            # Another code says that the job server no longer knows the job.
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                progress.warn(
+                message = (
                     f"an earlier run was killed and left job {job} to {endpoint}, which does not "
                     "answer. If it still runs, cancel it there: nobody waits for its results."
                 )
-            # Else the job server no longer knows the job.
     fileio.remove(record)
+    return message
 
 
 @contextlib.contextmanager

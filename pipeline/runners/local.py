@@ -133,9 +133,11 @@ class _Launcher:
         self._deployment = runner_utils.extract_local_deployment_config(self._ir)
         self._connection = pipeline.metadata_connection_config
         self._lineage = Lineage(workspace)
-        self._lineage.close_interrupted()
         self._pipeline_root = workspace.pipeline_root
-        self.set_aside = self._set_aside(workspace.root / "set_aside" / self.run_id)
+        # Before what it writes is removed.
+        left = self._cancel_left()
+        self._lineage.close_interrupted()
+        self.set_aside = [*left, *self._set_aside(workspace.root / "set_aside" / self.run_id)]
         """What was found in the way, for people."""
         self.nodes: dict[str, Any] = {
             node.pipeline_node.node_info.id: node.pipeline_node for node in self._ir.nodes
@@ -145,6 +147,14 @@ class _Launcher:
     def steps(self) -> Steps:
         """The steps of this run so far."""
         return self._lineage.steps(self.run_id)
+
+    def _cancel_left(self) -> list[str]:
+        """Cancels the Beam jobs of a run that was killed; says which."""
+        from components.base import jobs
+
+        records = sorted(self._pipeline_root.glob(f"*/{jobs.JOB_FILE}"))
+        messages = (jobs.cancel_left(str(record)) for record in records)
+        return [message for message in messages if message]
 
     def _set_aside(self, target: pathlib.Path) -> list[str]:
         """Moves what the steps must not find, see `pipeline.runners.outputs`."""
