@@ -31,6 +31,7 @@ COMPOSE_SCHEMA = {
     "type": "object",
     "required": ["services"],
     "additionalProperties": False,
+    "patternProperties": {"^x-": {}},
     "properties": {
         "name": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*$"},
         "volumes": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
@@ -50,6 +51,9 @@ COMPOSE_SCHEMA = {
                         },
                     },
                     "image": {"type": "string"},
+                    "command": STRINGS,
+                    "profiles": STRINGS,
+                    "network_mode": {"type": "string"},
                     "ports": {
                         "type": "array",
                         "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"},
