@@ -1,4 +1,7 @@
-"""StatisticsGen: what it says of shards it cannot use. What it computes: tests/pipeline/test_beam."""
+"""StatisticsGen: what it says of shards it cannot use.
+
+That what it computes is what TFX's own does is tested in tests/pipeline/test_beam.py.
+"""
 
 from __future__ import annotations
 
