@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,12 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor, base_executor
 from tfx.dsl.io import fileio
 
-from components.base import progress
 from components.base.errors import DenoiseError, RunError, UsageError
 
 JOB_FILE = "job.json"
 """Names the job that a step waits for, in the step's folder."""
 
+_LOGGER = logging.getLogger(__name__)
 _ANSWER_SECONDS = 10.0
 """How long a job server may take to answer."""
 _STEP_NOTE = re.compile(r" \[while running '[^']*'\]")
@@ -72,7 +73,7 @@ def running(args: Sequence[str], record: str | None = None) -> Iterator[beam.Pip
     """A pipeline that runs to its end when the block is left.
 
     On KeyboardInterrupt its job is cancelled. While a job server runs it, `record` names it, so
-    that it is found after this process was killed: the next call cancels it, and says so.
+    that it is found after this process was killed: the next call cancels it, and logs so.
 
     Args:
       args: Beam's flags.
@@ -90,7 +91,7 @@ def running(args: Sequence[str], record: str | None = None) -> Iterator[beam.Pip
     if endpoint:
         check(endpoint)
         if record and (message := cancel_left(record)):
-            progress.warn(message)
+            _LOGGER.warning(message)
     pipeline = beam.Pipeline(options=options)
     yield pipeline
     try:

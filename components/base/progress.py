@@ -17,8 +17,3 @@ def report(step: str, done: int, total: int | None, message: str = "") -> None:
     LOGGER.info(
         message or f"{step}: {done}{of}", extra={"step": step, "done": done, "total": total}
     )
-
-
-def warn(message: str) -> None:
-    """Says what a person should know although the step goes on."""
-    LOGGER.warning(message)

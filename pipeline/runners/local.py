@@ -149,11 +149,12 @@ class _Launcher:
         return self._lineage.steps(self.run_id)
 
     def _cancel_left(self) -> list[str]:
-        """Cancels the Beam jobs of a run that was killed; says which."""
+        """Cancels Beam jobs whose step was killed; says which."""
         from components.base import jobs
 
         records = sorted(self._pipeline_root.glob(f"*/{jobs.JOB_FILE}"))
-        messages = (jobs.cancel_left(str(record)) for record in records)
+        # In a child: gRPC's threads would not outlive the forks that follow.
+        messages = [child.call(jobs.cancel_left, str(record), fork=True) for record in records]
         return [message for message in messages if message]
 
     def _set_aside(self, target: pathlib.Path) -> list[str]:
@@ -194,7 +195,12 @@ class _Launcher:
         )
         try:
             child.call(_launch, name, step, fork=True)
+        except KeyboardInterrupt:
+            # The step's process is killed, and cancels nothing itself.
+            self._cancel_left()
+            raise
         except child.DiedError:
+            self._cancel_left()
             self._lineage.close_interrupted()
             raise
         outputs.note_sizes(self._pipeline_root, Steps([self.steps.latest(name)]))

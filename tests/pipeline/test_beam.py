@@ -321,7 +321,7 @@ def test_a_worker_that_no_runner_called_says_who_calls_it():
 
 
 def _flags(overrides: list[str]) -> dict[str, list[str]]:
-    places = Places(data="/d", spans=False, schema="/s", serving="/v", pipeline_root="/p")
+    places = Places(data="/d", schema="/s", serving="/v", pipeline_root="/p")
     settings = load("default", overrides)
     workers = local_runner._worker_package(settings.beam.runner)
     found = {}

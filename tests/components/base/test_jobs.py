@@ -194,7 +194,7 @@ def test_the_job_of_a_run_that_was_killed_is_cancelled_by_the_next_one(
     killed.run()
     (job,) = set(states(service)) - before
     record.write_text(json.dumps({"endpoint": service.endpoint, "job": job}))
-    with caplog.at_level("WARNING", "denoise.progress"):
+    with caplog.at_level("WARNING", jobs.__name__):
         run(served, str, "element", str(record))
     assert states(service)[job] == beam_job_api_pb2.JobState.CANCELLED
     assert f"job {job} of an earlier run that was killed still ran" in caplog.text
