@@ -292,7 +292,7 @@ def _anomalies(artifacts: Artifacts) -> tuple[list[str], list[Drift]]:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-    from components.data_validation.anomaly_gate import ANOMALIES_FILE, DRIFT_FILE
+    from components.data_validation.result import ANOMALIES_FILE, DRIFT_FILE
 
     found: dict[str, Any] = {}
     for file in sorted(pathlib.Path(artifacts.anomalies).glob(f"Split-*/{ANOMALIES_FILE}")):

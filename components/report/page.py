@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from components.evaluation.result import SMALLER_IS_BETTER
 from components.page.figures import Plot
 from components.page.template import environment, made, style
 from components.report import pictures
@@ -16,7 +17,6 @@ from components.report.result import StepTime
 
 _FOLDER = pathlib.Path(__file__).parent
 _RUN = re.compile(r"<!--run-->.*?<!--/run-->", re.DOTALL)
-_BETTER_WHEN_SMALLER = ("mse", "mae")
 
 
 def sentence(contents: Contents) -> str:
@@ -44,7 +44,7 @@ def verdict(row: MetricsRow, metric: str) -> bool | None:
     value = (
         row.denoised["psnr"] - row.noisy["psnr"] if metric == "psnr_gain" else row.denoised[metric]
     )
-    return value <= bound if metric in _BETTER_WHEN_SMALLER else value >= bound
+    return value <= bound if metric in SMALLER_IS_BETTER else value >= bound
 
 
 def render(
