@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from components.base.errors import WorkspaceError
+from components.base.errors import WorkspaceError, explained
 from pipeline.workspace import Workspace
 
 _STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "cancelled"}
@@ -120,6 +120,7 @@ class Lineage:
 
     Raises:
       WorkspaceError: metadata.sqlite is no such store.
+      RunError: it cannot be made, since the disk is full.
     """
 
     def __init__(self, workspace: Workspace):
@@ -135,6 +136,8 @@ class Lineage:
             self._store.get_context_types()
         # Of a file that is no database, a RuntimeError with the query after the reason.
         except (errors.StatusError, RuntimeError) as error:
+            if known := explained(error):
+                raise known from error
             reason = str(error).partition(" query:  ")[0]
             raise WorkspaceError(
                 f"{workspace.metadata}: cannot be read as ML Metadata ({reason}). Bring it back "

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from components.base.errors import WorkspaceError
+from components.base.errors import RunError, WorkspaceError
 from components.report import executor, inputs
 from components.report.result import (
     BEFORE_AFTER_FILE,
@@ -128,4 +128,17 @@ def test_a_store_that_is_none_is_named(workspace):
     workspace.root.mkdir()
     workspace.metadata.write_bytes(b"no database" * 500)
     with pytest.raises(WorkspaceError, match=r"metadata.sqlite: cannot be read as ML Metadata"):
+        reporting.find(workspace, None)
+
+
+def test_a_store_on_a_full_disk_is_not_called_broken(workspace, monkeypatch):
+    from ml_metadata import metadata_store
+
+    def full(config):
+        raise RuntimeError("Error when executing query: database or disk is full query: COMMIT;")
+
+    workspace.root.mkdir()
+    workspace.metadata.touch()
+    monkeypatch.setattr(metadata_store, "MetadataStore", full)
+    with pytest.raises(RunError, match="the disk is full"):
         reporting.find(workspace, None)
