@@ -7,16 +7,23 @@ cancelled: `running` sees to both, on every runner.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
 import re
+import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 import grpc
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from apache_beam.runners.portability.portable_runner import TERMINAL_STATES
 from tfx import types
@@ -31,6 +38,9 @@ JOB_FILE = "job.json"
 _LOGGER = logging.getLogger(__name__)
 _ANSWER_SECONDS = 10.0
 """How long a job server may take to answer."""
+_SUBMISSION_SECONDS = 5.0
+"""How long a job may take from the job server to Flink before nobody waits for it to be there."""
+_FLINK_ENDED = ("FINISHED", "CANCELED", "FAILED")
 _STEP_NOTE = re.compile(r" \[while running '[^']*'\]")
 """What Beam adds to the message of an exception."""
 _TRACEBACK = "Traceback (most recent call last)"
@@ -88,6 +98,9 @@ def running(args: Sequence[str], record: str | None = None) -> Iterator[beam.Pip
     endpoint = options.view_as(PortableOptions).job_endpoint
     if endpoint == "embed":
         endpoint = None
+    flink = options.view_as(FlinkRunnerOptions).flink_master.rpartition("//")[2]
+    if flink.startswith("["):  # "[auto]", "[local]": nobody knows where
+        flink = None
     if endpoint:
         check(endpoint)
         if record and (message := cancel_left(record)):
@@ -96,7 +109,8 @@ def running(args: Sequence[str], record: str | None = None) -> Iterator[beam.Pip
     yield pipeline
     try:
         result = pipeline.run()
-        with _waiting(result, endpoint, record):
+        job = _Job(result._job_id, endpoint, flink) if endpoint else None
+        with _waiting(result, job, record):
             result.wait_until_finish()
     except grpc.RpcError as error:
         raise RunError(
@@ -130,11 +144,86 @@ def check(endpoint: str) -> None:
         ) from error
 
 
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A job that a job server was given."""
+
+    id: str
+    endpoint: str
+    flink: str | None
+    """HOST:PORT of Flink itself, where it is known."""
+
+    def cancel(self) -> tuple[str, bool]:
+        """Cancels it, unless it has ended.
+
+        Returns:
+          What a person should know, if anything; and whether nothing more is to be done.
+        """
+        try:
+            asked = self._cancel_on_job_server()
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                return (
+                    f"{self.endpoint} does not answer. If job {self.id} still runs, cancel it "
+                    "there: nobody waits for its results."
+                ), True
+            asked = False  # The job server no longer knows it.
+        cancelled = f"job {self.id} still ran on {self.endpoint}; it is cancelled."
+        if self.flink is None:
+            return (
+                f"{cancelled} A job server of Flink leaves Flink's own job running all the same: "
+                "cancel it on Flink's page, or give --flink_master=HOST:8081 with Beam's flags."
+                if asked
+                else ""
+            ), True
+        try:
+            found = self._cancel_on_flink(wait=asked)
+        except OSError as error:
+            return f"--flink_master={self.flink}: cannot cancel job {self.id} there: {error}", True
+        return (cancelled if found else ""), found or not asked
+
+    def _cancel_on_job_server(self) -> bool:
+        """Whether it had not ended."""
+        with _service(self.endpoint) as service:
+            request = beam_job_api_pb2.GetJobStateRequest(job_id=self.id)
+            if service.GetState(request, timeout=_ANSWER_SECONDS).state in TERMINAL_STATES:
+                return False
+            cancel = beam_job_api_pb2.CancelJobRequest(job_id=self.id)
+            service.Cancel(cancel, timeout=_ANSWER_SECONDS)
+            return True
+
+    def _cancel_on_flink(self, wait: bool) -> bool:
+        """Whether it was there: Beam's job server takes a Cancel, but does not pass it on.
+
+        Args:
+          wait: It may not be there yet.
+        """
+        deadline = time.monotonic() + _SUBMISSION_SECONDS
+        while True:
+            with urllib.request.urlopen(
+                f"http://{self.flink}/jobs/overview", timeout=_ANSWER_SECONDS
+            ) as answer:
+                jobs = json.load(answer)["jobs"]
+            # Beam's job id is the name it gives the job on Flink, and a UUID.
+            name = self.id.rpartition("_")[0]
+            known = [job for job in jobs if job["name"] == name]
+            for job in known:
+                if job["state"] not in _FLINK_ENDED:
+                    url = f"http://{self.flink}/jobs/{job['jid']}?mode=cancel"
+                    request = urllib.request.Request(url, method="PATCH")
+                    urllib.request.urlopen(request, timeout=_ANSWER_SECONDS).close()
+                    return True
+            if known or not wait or time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+
+
 def cancel_left(record: str) -> str:
-    """Cancels the job of an earlier run that was killed.
+    """Cancels the job of a step whose process was killed.
 
     Args:
-      record: The file that `running` wrote; it is removed.
+      record: The file that `running` wrote; it is removed, unless the job is still on its way to
+        Flink.
 
     Returns:
       What a person should know of it; empty if the job has ended, or there was none.
@@ -142,42 +231,22 @@ def cancel_left(record: str) -> str:
     if not fileio.exists(record):
         return ""
     with fileio.open(record, "r") as file:
-        left = json.loads(file.read())
-    job, endpoint = left["job"], left["endpoint"]
-    message = ""
-    with _service(endpoint) as service:
-        try:
-            event = service.GetState(
-                beam_job_api_pb2.GetJobStateRequest(job_id=job), timeout=_ANSWER_SECONDS
-            )
-            if event.state not in TERMINAL_STATES:
-                service.Cancel(
-                    beam_job_api_pb2.CancelJobRequest(job_id=job), timeout=_ANSWER_SECONDS
-                )
-                message = (
-                    f"job {job} of an earlier run that was killed still ran on {endpoint}; it is "
-                    "cancelled."
-                )
-        except grpc.RpcError as error:
-            # Another code says that the job server no longer knows the job.
-            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                message = (
-                    f"an earlier run was killed and left job {job} to {endpoint}, which does not "
-                    "answer. If it still runs, cancel it there: nobody waits for its results."
-                )
-    fileio.remove(record)
-    return message
+        job = _Job(**json.loads(file.read()))
+    message, done = job.cancel()
+    if done:
+        fileio.remove(record)
+    return f"A step was killed before its end: {message}" if message else ""
 
 
 @contextlib.contextmanager
-def _waiting(result: Any, endpoint: str | None, record: str | None) -> Iterator[None]:
+def _waiting(result: Any, job: _Job | None, record: str | None) -> Iterator[None]:
     """Keeps the record while the block waits; cancels the job when the waiting is broken off."""
-    if not endpoint:
+    if job is None:
         record = None
-    if record:
+    if record and job:
         fileio.makedirs(os.path.dirname(record))
         with fileio.open(record, "w") as file:
-            file.write(json.dumps({"endpoint": endpoint, "job": result._job_id}))
+            file.write(json.dumps(dataclasses.asdict(job)))
     try:
         yield
     except Exception as error:
@@ -187,8 +256,8 @@ def _waiting(result: Any, endpoint: str | None, record: str | None) -> Iterator[
         raise
     except BaseException:
         with contextlib.suppress(Exception):
-            result.cancel()
-            if record:
+            _, done = job.cancel() if job else (result.cancel(), True)
+            if record and done:
                 fileio.remove(record)
         raise
     if record:

@@ -8,7 +8,11 @@ import re
 import jsonschema
 import pytest
 import yaml
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
 
 from pipeline.config import load
 from tests.serving.test_production import COMPOSE_SCHEMA
@@ -75,5 +79,7 @@ def test_the_pipeline_is_given_flags_that_mean_the_cluster(compose):
     host, port = flags.job_endpoint.split(":")
     assert f"--job-port={port}" in services[host]["command"]
     assert f"--job-host={host}" in services[host]["command"]
+    flink = flags.view_as(FlinkRunnerOptions).flink_master
+    assert f"--flink-master={flink}" in services[host]["command"]
     assert flags.environment_type == "EXTERNAL"
     assert flags.environment_config == "localhost:50000"

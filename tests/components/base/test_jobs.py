@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import signal
@@ -179,7 +180,7 @@ def test_an_interrupted_run_cancels_its_job(service, served, tmp_path):
         run(served, _wait, str(begun), str(record))
     thread.join()
     (job,) = set(states(service)) - before
-    assert seen == [{"endpoint": service.endpoint, "job": job}]
+    assert seen == [{"id": job, "endpoint": service.endpoint, "flink": None}]
     assert states(service)[job] == beam_job_api_pb2.JobState.CANCELLED
     assert not record.exists()
 
@@ -193,11 +194,11 @@ def test_the_job_of_a_run_that_was_killed_is_cancelled_by_the_next_one(
     _ = killed | beam.Create([str(begun)]) | beam.Map(_wait)
     killed.run()
     (job,) = set(states(service)) - before
-    record.write_text(json.dumps({"endpoint": service.endpoint, "job": job}))
+    record.write_text(json.dumps({"id": job, "endpoint": service.endpoint, "flink": None}))
     with caplog.at_level("WARNING", jobs.__name__):
         run(served, str, "element", str(record))
     assert states(service)[job] == beam_job_api_pb2.JobState.CANCELLED
-    assert f"job {job} of an earlier run that was killed still ran" in caplog.text
+    assert f"A step was killed before its end: job {job} still ran" in caplog.text
     assert not record.exists()
 
 
@@ -205,10 +206,54 @@ def test_the_job_of_a_run_that_was_killed_is_cancelled_by_the_next_one(
 def test_a_job_that_cannot_be_cancelled_keeps_nobody_from_running(service, tmp_path, state):
     endpoint = service.endpoint if state == "unknown" else f"localhost:{free_ports(1)[0]}"
     record = tmp_path / "job.json"
-    record.write_text(json.dumps({"endpoint": endpoint, "job": "job-1"}))
+    record.write_text(json.dumps({"id": "job-1", "endpoint": endpoint, "flink": None}))
     message = jobs.cancel_left(str(record))
     assert not record.exists()
     assert ("does not answer" in message) == (state == "unreachable")
+
+
+class _Flink(http.server.BaseHTTPRequestHandler):
+    """What Flink's REST API answers for jobs; a job is known from the second question on."""
+
+    def do_GET(self):
+        assert self.path == "/jobs/overview"
+        self.server.asked += 1
+        jobs = [{"jid": "f0", "name": "BeamApp-a", "state": "FINISHED"}]
+        if self.server.asked > 1:
+            jobs.append({"jid": "f1", "name": "BeamApp-b", "state": "RUNNING"})
+        self._answer(json.dumps({"jobs": jobs}).encode())
+
+    def do_PATCH(self):
+        self.server.cancelled.append(self.path)
+        self._answer(b"{}")
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(("job", "cancelled"), [("a", []), ("b", ["/jobs/f1?mode=cancel"])])
+def test_flink_is_told_itself_since_beams_job_server_does_not_pass_it_on(
+    service, tmp_path, monkeypatch, job, cancelled
+):
+    monkeypatch.setattr(jobs._Job, "_cancel_on_job_server", lambda self: True)
+    record = tmp_path / "job.json"
+    with http.server.ThreadingHTTPServer(("localhost", 0), _Flink) as flink:
+        flink.asked, flink.cancelled = 0, []
+        threading.Thread(target=flink.serve_forever, daemon=True).start()
+        master = f"localhost:{flink.server_port}"
+        left = {"id": f"BeamApp-{job}_0-1-2", "endpoint": service.endpoint, "flink": master}
+        record.write_text(json.dumps(left))
+        message = jobs.cancel_left(str(record))
+        flink.shutdown()
+    assert flink.cancelled == cancelled
+    assert ("it is cancelled" in message) == bool(cancelled)
+    # Of one that the job server took and Flink ended, nothing is known: the next run asks again.
+    assert record.exists() == (not cancelled)
 
 
 def test_a_step_in_this_process_leaves_no_record(tmp_path):
