@@ -478,7 +478,9 @@ def main() -> None:
     target = ["--python", str(VENV / "bin" / "python")]
     platform_ = ["--python-platform", "x86_64-manylinux_2_39"] if patched else []
     _call([uv, "venv", "--quiet", "--clear", "--seed", "--python", python.path, str(VENV)])
-    _call([uv, "pip", "sync", *target, *platform_, "requirements.lock"], cwd=ROOT)
+    # Else each command would compile all of TensorFlow anew, which takes longer than its work.
+    compiled = ["--compile-bytecode"] if sys.dont_write_bytecode else []
+    _call([uv, "pip", "sync", *target, *platform_, *compiled, "requirements.lock"], cwd=ROOT)
     install_project(uv, target)
     if patched:
         fetch_glibc(VENV / "glibc")

@@ -47,7 +47,7 @@ def quantise(images: Any) -> Any:
     return ops.cast(ops.round(ops.clip(images, 0.0, 1.0) * MAX_PIXEL), "int32")
 
 
-def normalise_array(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def normalise_array(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """`normalise` of a NumPy array.
 
     Args:

@@ -74,11 +74,11 @@ def read_image(
                 raise DataError(_wrong_size(name, image, size))
             notes, kind, tags = _frames(image), image.format, getattr(image, "tag_v2", {})
             image.load()
-            image = PIL.ImageOps.exif_transpose(image)
-            if size is not None and image.size != size[::-1]:
-                raise DataError(_wrong_size(name, image, size))
-            deep = image.mode == "F" or image.mode.startswith("I")
-            pixels, more = _deep(image, kind, tags) if deep else _eight_bits(image, channels)
+            turned = PIL.ImageOps.exif_transpose(image)
+            if size is not None and turned.size != size[::-1]:
+                raise DataError(_wrong_size(name, turned, size))
+            deep = turned.mode == "F" or turned.mode.startswith("I")
+            pixels, more = _deep(turned, kind, tags) if deep else _eight_bits(turned, channels)
     except DataError:
         raise
     except PIL.UnidentifiedImageError as error:

@@ -25,7 +25,7 @@ from components.base.errors import DataError, UsageError
 from components.base.files import shown
 from components.csv_ingestion.reader import RowFormat, read_head, read_rows
 from serving.predict.denoisers import Denoiser, LoadedDenoiser, ServedDenoiser
-from serving.predict.files import claimed, find_inputs, format_rows
+from serving.predict.files import DOT_FILE, Passed, claimed, find_inputs, format_rows
 from serving.predict.run import ANY_LABEL
 
 _RANGE_BYTES = 16 << 20
@@ -61,6 +61,8 @@ class Shards:
     output: str
     shards: int
     """Files written."""
+    ignored: tuple[Passed, ...] = ()
+    """Files of a folder, or that fit a pattern, that are no CSVs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,28 +79,31 @@ class _Range:
         return FileSystems.open(self.path, compression_type=kind)
 
 
-def _csvs(inputs: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """(path or URI, size in bytes) of each CSV.
+def _csvs(inputs: Sequence[str]) -> tuple[list[tuple[str, int]], list[Passed]]:
+    """(path or URI, size in bytes) of each CSV, and what is passed over.
 
     Raises:
       UsageError: there is none, or an input is no CSV.
     """
+    csvs: list[tuple[str, int]] = []
+    ignored: list[Passed] = []
     for location in inputs:
         # What exists under this very name is no pattern, whatever characters are in it.
         if os.path.exists(location):
             found = find_inputs([pathlib.Path(location)])
             if found.images:
                 raise UsageError(f"{shown(found.images[0])}: --beam takes CSVs, not images.")
-            for path in found.csvs:
-                yield absolute(str(path)), path.stat().st_size
+            csvs += [(absolute(str(path)), path.stat().st_size) for path in found.csvs]
+            ignored += found.ignored
             continue
         [match] = FileSystems.match([absolute(location)])
         files = {file.path: file.size_in_bytes for file in match.metadata_list}
         taken = [path for path in sorted(files) if not path.rpartition("/")[2].startswith(".")]
         if not taken:
             raise UsageError(f"{shown(location)}: there is no such file.")
-        for path in taken:
-            yield path, files[path]
+        csvs += [(path, files[path]) for path in taken]
+        ignored += [Passed(path, DOT_FILE) for path in sorted(files.keys() - set(taken))]
+    return csvs, ignored
 
 
 def _ranges(csvs: Sequence[tuple[str, int]]) -> list[_Range]:
@@ -189,7 +194,7 @@ def predict_with_beam(
       DataError: a row is not one; a distributed runner wraps it in an error of its own.
       ModelError, NotDenoisedError: the denoiser cannot be used.
     """
-    csvs = list(_csvs(inputs))
+    csvs, ignored = _csvs(inputs)
     ranges = _ranges(csvs)
     output = absolute(output)
     if source.model is not None:
@@ -208,7 +213,7 @@ def predict_with_beam(
             | "Spread" >> beam.Reshuffle()
             | "Denoise" >> beam.ParDo(_DenoiseRange(source, shape, output))
         )
-    return Shards(output, len(ranges))
+    return Shards(output, len(ranges), tuple(ignored))
 
 
 def _claimed(

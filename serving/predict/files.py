@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -18,6 +19,8 @@ from serving.predict.denoisers import NotDenoisedError
 CSV_SUFFIXES = (".csv", ".csv.gz")
 RECORD = ".denoise-predict.json"
 """In an output folder: what this command wrote there, and so may write again."""
+
+DOT_FILE = "its name begins with a dot"
 
 _EXPECTED = f"{', '.join(sorted(SUFFIXES))}, .csv or .csv.gz"
 
@@ -69,7 +72,7 @@ def find_inputs(inputs: Sequence[pathlib.Path]) -> Inputs:
         for file in sorted(path.iterdir()) if in_folder else [path]:
             name = file.name.lower()
             if in_folder and name.startswith("."):
-                ignored.append(Passed(str(file), "its name begins with a dot"))
+                ignored.append(Passed(str(file), DOT_FILE))
             elif in_folder and file.is_dir():
                 ignored.append(Passed(str(file), "a folder within the folder"))
             elif file.suffix.lower() in SUFFIXES:
@@ -130,16 +133,21 @@ def claimed(
     """
     refuse_inputs([folder, *(folder / name for name in planned)], inputs)
     record = _read_record(folder)
-    names = {folder / name: name for name in planned}
-    refuse_others(names, lambda path: _is_ours(path, names[path], record), overwrite)
+
+    def ours(path: str | os.PathLike[str]) -> bool:
+        name = os.path.relpath(path, folder)
+        return name in record and record[name] in (None, _state(path))
+
+    refuse_others((folder / name for name in planned), ours, overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_record(folder, record | dict.fromkeys(planned))
     except OSError as error:
         raise UsageError(f"-o {shown(folder)}: cannot be written to: {error}") from error
     yield
-    written = {name: _state(folder / name) for name in [*record, *planned]}
-    _write_record(folder, {name: state for name, state in written.items() if state})
+    written = {name: _state(folder / name) for name in planned}
+    others = {name: state for name, state in record.items() if name not in written}
+    _write_record(folder, others | {name: state for name, state in written.items() if state})
 
 
 def _read_record(folder: pathlib.Path) -> dict[str, Written | None]:
@@ -154,13 +162,9 @@ def _write_record(folder: pathlib.Path, files: Mapping[str, Written | None]) -> 
     write_json(folder / RECORD, {"files": files})
 
 
-def _is_ours(path: pathlib.Path, name: str, record: Mapping[str, Written | None]) -> bool:
-    return name in record and record[name] in (None, _state(path))
-
-
-def _state(path: pathlib.Path) -> Written | None:
+def _state(path: str | os.PathLike[str]) -> Written | None:
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return None
     return status.st_size, status.st_mtime

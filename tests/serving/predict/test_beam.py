@@ -48,9 +48,11 @@ def test_several_inputs_are_one_output(source, tmp_path, monkeypatch):
     parts = [write_rows(tmp_path / name, 5) for name in ("b.csv", "a.CSV.GZ")]
     (tmp_path / "folder").mkdir()
     parts.append(write_rows(tmp_path / "folder" / "c.csv", 2, labelled=True))
+    (tmp_path / "folder" / "._c.csv").write_text("no rows")
     monkeypatch.chdir(tmp_path)
     done = predicting.predict_with_beam(["b.csv", "a.CSV.GZ", "folder"], "out", source, ARGUMENTS)
-    assert done == predicting.Shards(str(tmp_path / "out"), 3)
+    assert (done.output, done.shards) == (str(tmp_path / "out"), 3)
+    assert [file.path for file in done.ignored] == ["folder/._c.csv"]
     np.testing.assert_array_equal(
         read(tmp_path / "out")[:, 1:], np.round(np.concatenate(parts) / 2)
     )

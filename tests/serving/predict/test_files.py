@@ -109,6 +109,9 @@ def test_what_this_command_made_is_made_again_unless_it_was_changed(tmp_path, in
     write_image(output / "a.png", 7)
     with pytest.raises(UsageError, match=r"a.png exists, and is not as this command made it"):
         predict([inputs], output, Halving())
+    predict([inputs / "b.png"], output, Halving())
+    with pytest.raises(UsageError, match=r"a.png exists, and is not as this command made it"):
+        predict([inputs], output, Halving())
     (output / "a.png").unlink()
     predict([inputs], output, Halving())
 
