@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.serving import h2load, subject
 from components.base.errors import DenoiseError
 from components.base.places import SERVABLE
-from components.export import signatures
+from components.export import requests
 from components.image.pixels import normalise_array
 from serving.client import grpc_wire, rest_wire
 from serving.client.target import Target
@@ -83,7 +83,7 @@ def _bodies(path: pathlib.Path) -> dict[tuple[str, int, str], bytes]:
     bodies = {}
     for number in (1, _BATCH):
         pixels = subject.example_pixels(number, shape)
-        for signature, inputs in signatures.requests(pixels, shape).items():
+        for signature, inputs in requests.requests(pixels, shape).items():
             for transport, wire in (("grpc", grpc_wire), ("rest", rest_wire)):
                 call = wire.predict(_TARGET, signature, inputs, ())
                 bodies[signature, number, transport] = call.body

@@ -1,1 +1,4 @@
-"""Export: the model becomes a SavedModel with the signatures of a servable."""
+"""Export: the model becomes a SavedModel with the signatures of a servable.
+
+`signatures` writes it, `requests` has a request for each signature.
+"""

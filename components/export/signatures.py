@@ -15,11 +15,12 @@ An autoencoder with a bottleneck has a fifth, `encode`: `image` to `code`.
 
 from __future__ import annotations
 
+import math
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from components.base.places import SERVABLE
-from components.image.pixels import MAX_PIXEL, normalise, normalise_array, quantise
+from components.export.requests import write_warmup_requests
+from components.image.pixels import MAX_PIXEL, normalise, quantise
 from components.image.reader import read_in_graph
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 SIGNATURES = ("serving_default", "predict_pixels", "predict_encoded", "predict_examples")
-WARMUP_FILE = pathlib.PurePosixPath("assets.extra/tf_serving_warmup_requests")
-"""Where TF Serving looks for requests to replay before a version becomes available
-(tensorflow_serving/servables/tensorflow/saved_model_warmup_util.h)."""
 
 
 def export_servable(
@@ -53,151 +51,133 @@ def export_servable(
 
     from components import models
 
-    height, width, channels = shape
-    number_of_pixels = height * width * channels
+    endpoints = _Endpoints(model, models.encoder(model), shape)
+    archive = keras.export.ExportArchive()
+    image = tf.TensorSpec((None, *shape), tf.float32, name="image")
+    inputs = {
+        "serving_default": image,
+        "predict_pixels": tf.TensorSpec((None, math.prod(shape)), tf.int32, name="pixels"),
+        "predict_encoded": tf.TensorSpec((None,), tf.string, name="image_bytes"),
+        "predict_examples": tf.TensorSpec((None,), tf.string, name="examples"),
+    }
+    archive.track(model)
+    if endpoints.encoder is not None:
+        archive.track(endpoints.encoder)
+        inputs["encode"] = image
+    for name, spec in inputs.items():
+        archive.add_endpoint(name, getattr(endpoints, name), input_signature=[spec])
+    archive.write_out(str(path), verbose=False)
+    write_warmup_requests(pathlib.Path(path), shape, warmup_pixels)
 
-    def of_a_batch(network: Any, images: Any) -> Any:
-        # Convolutions of a batch of no image fail, or answer with another shape: it gets one
-        # black image, whose answer is left out.
-        number = tf.shape(images)[0]
-        filled = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        return network(tf.ensure_shape(filled, (None, *shape)), training=False)[:number]
 
-    def denoise(images: Any) -> Any:
-        return tf.clip_by_value(of_a_batch(model, images), 0.0, 1.0)
+class _Endpoints:
+    """A method for each signature, from its input to its outputs by name, as a graph.
 
-    def sized(name: str, values: Any, each: tuple[int, ...]) -> Any:
-        # TF Serving does not compare an input with its signature: without this, images of
-        # 27x28 would be answered as 28x28, and 784 rows of one pixel as one image.
-        found = tf.shape(values)
-        same_rank = tf.equal(tf.rank(values), len(each) + 1)
-        # Filled up, so that sizes can be compared whatever their number.
-        sizes = tf.concat([found, tf.zeros(len(each) + 1, tf.int32)], axis=0)[1 : len(each) + 1]
-        same = same_rank & tf.reduce_all(tf.equal(sizes, each))
-        expected = f"{name}: expected shape (N, {', '.join(map(str, each))}), found"
-        failed = tf.debugging.Assert(same, [expected, found], summarize=8)
-        with tf.control_dependencies([failed]):
-            return tf.identity(values)
+    Args:
+      model: Noisy float32 (N, H, W, C) in [0, 1] to denoised, the same shape.
+      encoder: The same to its code; None: it has none.
+      shape: (H, W, C).
+    """
 
-    def checked(images: Any) -> Any:
-        images = sized("image", images, shape)
-        in_range = tf.reduce_all((images >= 0.0) & (images <= 1.0))
-        expected = "image: expected values in [0, 1]. For pixels 0-255 call predict_pixels."
-        with tf.control_dependencies([tf.debugging.Assert(in_range, [expected])]):
-            return tf.identity(images)
+    def __init__(
+        self, model: keras.Model, encoder: keras.Model | None, shape: tuple[int, int, int]
+    ):
+        self.encoder = encoder
+        self._model = model
+        self._shape = shape
+        self._pixels = math.prod(shape)
 
-    def serving_default(image: Any) -> dict[str, Any]:
-        return {"denoised": denoise(checked(image))}
+    def serving_default(self, image: Any) -> dict[str, Any]:
+        return {"denoised": self._denoise(self._checked(image))}
 
-    def from_pixels(pixels: Any) -> Any:
-        in_range = tf.reduce_all((pixels >= 0) & (pixels <= MAX_PIXEL))
-        expected = "pixels: expected integers from 0 to 255."
-        with tf.control_dependencies([tf.debugging.Assert(in_range, [expected])]):
-            return denoise(normalise(pixels, shape))
+    def predict_pixels(self, pixels: Any) -> dict[str, Any]:
+        import tensorflow as tf
 
-    def predict_pixels(pixels: Any) -> dict[str, Any]:
-        denoised = quantise(from_pixels(sized("pixels", pixels, (number_of_pixels,))))
-        return {"denoised": tf.reshape(denoised, (-1, number_of_pixels))}
+        denoised = quantise(self._from_pixels(_sized("pixels", pixels, (self._pixels,))))
+        return {"denoised": tf.reshape(denoised, (-1, self._pixels))}
 
-    def decode(encoded: Any) -> Any:
-        image = read_in_graph(encoded, channels)
-        expected = f"image_bytes: expected a PNG or JPEG of {width}x{height} pixels, found shape"
-        right_size = tf.reduce_all(tf.equal(tf.shape(image), shape))
-        with tf.control_dependencies(
-            [tf.debugging.Assert(right_size, [expected, tf.shape(image)])]
-        ):
-            return tf.reshape(image, (number_of_pixels,))
+    def predict_encoded(self, image_bytes: Any) -> dict[str, Any]:
+        import tensorflow as tf
 
-    def predict_encoded(image_bytes: Any) -> dict[str, Any]:
-        pixels = tf.map_fn(
-            decode,
-            image_bytes,
-            fn_output_signature=tf.TensorSpec((number_of_pixels,), tf.uint8),
-        )
-        denoised = tf.cast(quantise(denoise(normalise(pixels, shape))), tf.uint8)
+        spec = tf.TensorSpec((self._pixels,), tf.uint8)
+        pixels = tf.map_fn(self._decode, image_bytes, fn_output_signature=spec)
+        denoised = tf.cast(quantise(self._denoise(normalise(pixels, self._shape))), tf.uint8)
         encoded = tf.map_fn(
             tf.io.encode_png, denoised, fn_output_signature=tf.TensorSpec((), tf.string)
         )
         return {"denoised_bytes": encoded}
 
-    def predict_examples(examples: Any) -> dict[str, Any]:
-        features = {"image": tf.io.FixedLenFeature((number_of_pixels,), tf.int64)}
-        return {"denoised": from_pixels(tf.io.parse_example(examples, features)["image"])}
+    def predict_examples(self, examples: Any) -> dict[str, Any]:
+        import tensorflow as tf
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    image_spec = tf.TensorSpec((None, *shape), tf.float32, name="image")
-    endpoints = {
-        serving_default: image_spec,
-        predict_pixels: tf.TensorSpec((None, number_of_pixels), tf.int32, name="pixels"),
-        predict_encoded: tf.TensorSpec((None,), tf.string, name="image_bytes"),
-        predict_examples: tf.TensorSpec((None,), tf.string, name="examples"),
-    }
-    encoder = models.encoder(model)
-    if encoder is not None:
+        features = {"image": tf.io.FixedLenFeature((self._pixels,), tf.int64)}
+        return {"denoised": self._from_pixels(tf.io.parse_example(examples, features)["image"])}
 
-        def encode(image: Any) -> dict[str, Any]:
-            return {"code": tf.cast(of_a_batch(encoder, checked(image)), tf.float32)}
+    def encode(self, image: Any) -> dict[str, Any]:
+        import tensorflow as tf
 
-        archive.track(encoder)
-        endpoints[encode] = image_spec
-    for function, spec in endpoints.items():
-        archive.add_endpoint(function.__name__, function, input_signature=[spec])
-    archive.write_out(str(path), verbose=False)
-    _write_warmup_requests(pathlib.Path(path), shape, warmup_pixels)
+        return {"code": tf.cast(self._of_a_batch(self.encoder, self._checked(image)), tf.float32)}
+
+    def _denoise(self, images: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.clip_by_value(self._of_a_batch(self._model, images), 0.0, 1.0)
+
+    def _of_a_batch(self, network: Any, images: Any) -> Any:
+        """What a network makes of any number of images, none too."""
+        import tensorflow as tf
+
+        # Convolutions of a batch of no image fail, or answer with another shape: it gets one
+        # black image, whose answer is left out.
+        number = tf.shape(images)[0]
+        filled = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        return network(tf.ensure_shape(filled, (None, *self._shape)), training=False)[:number]
+
+    def _checked(self, images: Any) -> Any:
+        images = _sized("image", images, self._shape)
+        expected = "image: expected values in [0, 1]. For pixels 0-255 call predict_pixels."
+        return _in_range(images, 0.0, 1.0, expected)
+
+    def _from_pixels(self, pixels: Any) -> Any:
+        pixels = _in_range(pixels, 0, MAX_PIXEL, "pixels: expected integers from 0 to 255.")
+        return self._denoise(normalise(pixels, self._shape))
+
+    def _decode(self, encoded: Any) -> Any:
+        import tensorflow as tf
+
+        height, width, channels = self._shape
+        image = read_in_graph(encoded, channels)
+        expected = f"image_bytes: expected a PNG or JPEG of {width}x{height} pixels, found shape"
+        right_size = tf.reduce_all(tf.equal(tf.shape(image), self._shape))
+        with tf.control_dependencies(
+            [tf.debugging.Assert(right_size, [expected, tf.shape(image)])]
+        ):
+            return tf.reshape(image, (self._pixels,))
 
 
-def requests(pixels: np.ndarray, shape: tuple[int, int, int]) -> dict[str, dict[str, np.ndarray]]:
-    """The same images as an input of each signature.
+def _sized(name: str, values: Any, each: tuple[int, ...]) -> Any:
+    """The values, once it is sure that each of them has the size that it should.
 
-    Args:
-      pixels: uint8, (N, H*W*C).
-      shape: (H, W, C).
-
-    Returns:
-      By signature, the input arrays by name.
+    TF Serving does not compare an input with its signature: without this, images of 27x28 would
+    be answered as 28x28, and 784 rows of one pixel as one image.
     """
-    import numpy as np
     import tensorflow as tf
 
-    images = pixels.reshape(-1, *shape)
-    examples = [
-        tf.train.Example(
-            features=tf.train.Features(
-                feature={"image": tf.train.Feature(int64_list=tf.train.Int64List(value=row))}
-            )
-        ).SerializeToString()
-        for row in pixels
-    ]
-    return {
-        "serving_default": {"image": normalise_array(pixels, shape)},
-        "predict_pixels": {"pixels": pixels.astype(np.int32)},
-        "predict_encoded": {
-            "image_bytes": np.array(
-                [tf.io.encode_png(image).numpy() for image in images], dtype=object
-            )
-        },
-        "predict_examples": {"examples": np.array(examples, dtype=object)},
-    }
+    found = tf.shape(values)
+    same_rank = tf.equal(tf.rank(values), len(each) + 1)
+    # Filled up, so that sizes can be compared whatever their number.
+    sizes = tf.concat([found, tf.zeros(len(each) + 1, tf.int32)], axis=0)[1 : len(each) + 1]
+    same = same_rank & tf.reduce_all(tf.equal(sizes, each))
+    expected = f"{name}: expected shape (N, {', '.join(map(str, each))}), found"
+    failed = tf.debugging.Assert(same, [expected, found], summarize=8)
+    with tf.control_dependencies([failed]):
+        return tf.identity(values)
 
 
-def _write_warmup_requests(
-    path: pathlib.Path, shape: tuple[int, int, int], pixels: np.ndarray
-) -> None:
+def _in_range(values: Any, least: float, greatest: float, expected: str) -> Any:
+    """The values, once it is sure that each of them is in range."""
     import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    file = path / WARMUP_FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for batch in (pixels[:1], pixels):
-            for signature, inputs in requests(batch, shape).items():
-                request = predict_pb2.PredictRequest()
-                request.model_spec.name = SERVABLE
-                request.model_spec.signature_name = signature
-                for name, values in inputs.items():
-                    request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-                log = prediction_log_pb2.PredictionLog(
-                    predict_log=prediction_log_pb2.PredictLog(request=request)
-                )
-                writer.write(log.SerializeToString())
+    in_range = tf.reduce_all((values >= least) & (values <= greatest))
+    with tf.control_dependencies([tf.debugging.Assert(in_range, [expected])]):
+        return tf.identity(values)

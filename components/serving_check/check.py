@@ -37,7 +37,7 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
     import numpy as np
     import tensorflow as tf
 
-    from components.export import signatures
+    from components.export import requests, signatures
     from components.image.pixels import MAX_PIXEL, normalise_array
 
     with np.load(reference) as arrays:
@@ -64,8 +64,8 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
             return normalise_array(np.stack(decoded), shape)
         return output.numpy()
 
-    alone = signatures.requests(pixels[:1], shape)
-    for name, inputs in signatures.requests(pixels, shape).items():
+    alone = requests.requests(pixels[:1], shape)
+    for name, inputs in requests.requests(pixels, shape).items():
         if name in missing:
             continue
         signature = loaded[name]

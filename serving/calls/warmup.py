@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from tensorflow_serving.apis import prediction_log_pb2
 
-from components.export.signatures import WARMUP_FILE
+from components.export.requests import WARMUP_FILE
 from serving.calls import inference
 from serving.calls.limits import NO_LIMITS
 from serving.calls.proto_requests import (

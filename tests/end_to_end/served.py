@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from components import models  # registers the layers
-from components.export import signatures
+from components.export import requests
 from components.image.pixels import normalise
 from components.models.base import BOTTLENECK
 from components.training.result import KERAS_FILE
@@ -30,7 +30,7 @@ def assert_every_signature_answers_as_keras(
     np.testing.assert_allclose(np.clip(in_graph(pixels), 0, 1), expected, atol=1e-5)
 
     loaded = tf.saved_model.load(folder).signatures
-    inputs = signatures.requests(pixels, shape)
+    inputs = requests.requests(pixels, shape)
 
     def call(name: str) -> dict[str, tf.Tensor]:
         return loaded[name](

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from components import models
-from components.export.signatures import SIGNATURES, export_servable, requests
+from components.export.requests import requests
+from components.export.signatures import SIGNATURES, export_servable
 from serving.models.servable import Servable
 
 SHAPE = (28, 28, 1)
