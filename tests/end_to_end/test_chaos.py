@@ -56,6 +56,7 @@ def _chaos(denoise: Denoise, left_alone: dict, served: set[str], seed: int, kill
         moment = moments.uniform(0, left_alone["seconds"])
         if not _killed_after(denoise, moment):
             break
+        print(f"killed after {moment:.1f} s")
         _check_what_is_left(denoise, served)
     done = denoise.run()
     assert done.returncode == 0, done.stderr[-4000:]
