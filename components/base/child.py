@@ -129,14 +129,15 @@ def _answer(
             raise TimeoutError(f"took longer than {seconds:.0f} s")
         try:
             # What it wrote before it died comes before its death.
-            kind, value = receiver.recv() if receiver.poll() else ("died", None)
+            message: tuple[str, Any] | None = receiver.recv() if receiver.poll() else None
         except (EOFError, OSError, pickle.UnpicklingError):
-            kind = "died"
-        if kind == "died":
+            message = None
+        if message is None:
             process.join()
             raise died(process.exitcode)
+        kind, value = message
         if kind != "reported":
-            return kind, value
+            return message
         progress.report(*value)
 
 
