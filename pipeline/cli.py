@@ -104,6 +104,8 @@ def main() -> NoReturn:
         status = app(arguments, standalone_mode=False) or 0
     except KeyboardInterrupt:
         status = _INTERRUPTED
+    except SystemExit as end:  # typer's, where nobody reads the output any more
+        status = end.code
     except Exception as error:
         status = _INTERRUPTED if stopping.by is not None else _explained(error)
     if stopping.by is not None or status == _INTERRUPTED:  # which typer makes of it, too

@@ -76,7 +76,8 @@ class Stopping:
             self._told = True
             name = "Ctrl-C" if self.by is signal.SIGINT else self.by.name
             text = f"denoise: stopped by {name}; call the same command again to go on.\n"
-            os.write(self._stderr, text.encode())
+            with contextlib.suppress(OSError):  # the terminal is gone
+                os.write(self._stderr, text.encode())
 
     def _on_signal(self, number: int, frame: FrameType | None) -> NoReturn:
         self.by = self.by or signal.Signals(number)

@@ -126,7 +126,7 @@ def test_a_signal_ends_a_long_command(finished, tmp_path, command, number):
     process = _start(finished, command, arguments, **others)
     try:
         if command == "dry run":
-            _wait(process, lambda: list(tmp_path.glob("*/*/log.txt")))
+            _wait(process, lambda: list(tmp_path.rglob("log.txt")))
         else:
             _wait(process, lambda: _mapped(process, "libtensorflow_framework"))
         time.sleep(2)

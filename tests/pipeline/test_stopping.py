@@ -85,7 +85,8 @@ def start(tmp_path):
     yield start
     for process in processes:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stderr.close()
 
 
 def _stopped(process: subprocess.Popen, number: signal.Signals) -> str:
@@ -120,6 +121,15 @@ def test_who_does_not_end_by_itself_is_ended(start, body):
     process = start(body, grace=1.0)
     process.send_signal(signal.SIGTERM)
     assert _stopped(process, signal.SIGTERM) == ""
+
+
+@pytest.mark.parametrize("body", [WAITS, WITH_A_LOG, CLEANS_UP_FOR_LONG])
+def test_it_ends_where_nobody_reads_its_message(start, body):
+    """`denoise run | tee log`, of which both are stopped."""
+    process = start(body, grace=1.0)
+    process.stderr.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
 def test_a_second_signal_ends_it_at_once(start):
