@@ -42,7 +42,7 @@ def load(preset: str = DEFAULT_PRESET, overrides: Iterable[str] = ()) -> Setting
                 f"Take one of {', '.join(preset_names())}, or the path of a .yaml file."
             )
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--preset {path}: not a YAML file: {error}") from error
     if not isinstance(values, dict):

@@ -86,7 +86,7 @@ class Workspace:
             )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            file = open(self.root / ".lock", "a+")  # noqa: SIM115  # held open for the lock
+            file = open(self.root / ".lock", "a+", encoding="utf-8")  # noqa: SIM115  # held open for the lock
         except OSError as error:
             raise WorkspaceError(
                 f"--workspace {self.root}: cannot be written ({error.strerror}). "
@@ -111,7 +111,7 @@ class Workspace:
     def in_use(self) -> bool:
         """Whether a run holds the workspace now."""
         try:
-            with open(self.root / ".lock") as file:
+            with open(self.root / ".lock", encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False

@@ -173,7 +173,7 @@ def _run(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(OSError):
-        pathlib.Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+        pathlib.Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="utf-8")
     os.environ.update(environment)
     reports = _Reports(sender)
     progress.LOGGER.handlers[:] = [reports]

@@ -25,7 +25,7 @@ def available(cgroups: pathlib.Path = _CGROUPS, own: pathlib.Path = _OWN) -> int
 
 
 def _left_by_cgroups(cgroups: pathlib.Path, own: pathlib.Path) -> Iterator[int]:
-    for line in own.read_text().splitlines() if own.exists() else []:
+    for line in own.read_text(encoding="utf-8").splitlines() if own.exists() else []:
         _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2
             root, limit, usage, cached = cgroups, "memory.max", "memory.current", "inactive_file"
@@ -37,14 +37,18 @@ def _left_by_cgroups(cgroups: pathlib.Path, own: pathlib.Path) -> Iterator[int]:
         # A limit of a group holds for those in it. In a container its own group is the root.
         group = root / path.lstrip("/")
         for folder in (group, *group.parents):
-            if (folder / limit).exists() and (folder / limit).read_text().strip() != "max":
-                used = int((folder / usage).read_text()) - _cached(folder / "memory.stat", cached)
-                yield max(0, int((folder / limit).read_text()) - used)
+            if (folder / limit).exists() and (folder / limit).read_text(
+                encoding="utf-8"
+            ).strip() != "max":
+                used = int((folder / usage).read_text(encoding="utf-8")) - _cached(
+                    folder / "memory.stat", cached
+                )
+                yield max(0, int((folder / limit).read_text(encoding="utf-8")) - used)
             if folder == root:
                 break
 
 
 def _cached(statistics: pathlib.Path, name: str) -> int:
     """Bytes of files, which the kernel gives up when memory is short."""
-    fields = dict(line.split() for line in statistics.read_text().splitlines())
+    fields = dict(line.split() for line in statistics.read_text(encoding="utf-8").splitlines())
     return int(fields.get(name, 0))

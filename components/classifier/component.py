@@ -72,7 +72,7 @@ def ReferenceClassifier(  # a component is named as a class
         "seconds": seconds,
         "validation_accuracy": float(np.concatenate(right).mean()),
     }
-    (folder / FIGURES_FILE).write_text(json.dumps(figures, indent=2) + "\n")
+    (folder / FIGURES_FILE).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def step(settings: Settings, ingestion: Any, after: Any) -> Any | None:

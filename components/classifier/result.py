@@ -32,7 +32,7 @@ def load_classifier(folder: str) -> Any:
 
 def figures(folder: str) -> dict[str, Any]:
     """The contents of FIGURES_FILE."""
-    return json.loads(pathlib.Path(folder, FIGURES_FILE).read_text())
+    return json.loads(pathlib.Path(folder, FIGURES_FILE).read_text(encoding="utf-8"))
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -80,7 +80,9 @@ def read_schema(path: pathlib.Path | str) -> schema_pb2.Schema:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     try:
-        return text_format.Parse(pathlib.Path(path).read_text(), schema_pb2.Schema())
+        return text_format.Parse(
+            pathlib.Path(path).read_text(encoding="utf-8"), schema_pb2.Schema()
+        )
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise DataError(f"{path} is not a TFDV schema (.pbtxt): {error}") from error
 

@@ -38,7 +38,7 @@ def environment(*folders: pathlib.Path) -> jinja2.Environment:
 
 def style() -> str:
     """The style sheet, page.css."""
-    return (_FOLDER / "page.css").read_text()
+    return (_FOLDER / "page.css").read_text(encoding="utf-8")
 
 
 def made() -> str:

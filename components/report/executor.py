@@ -44,8 +44,8 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
     report("report", 3, 4, "writing the page")
     strips = [(picture, shown.strip(picture)) for picture in contents.pictures]
     html = page.render(contents, figures, strips, png.data_uri(before_after))
-    (folder / REPORT_FILE).write_text(html)
-    (folder / CONTENTS_FILE).write_text(contents.model_dump_json(indent=2) + "\n")
+    (folder / REPORT_FILE).write_text(html, encoding="utf-8")
+    (folder / CONTENTS_FILE).write_text(contents.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (figures_folder / BEFORE_AFTER_FILE).write_bytes(before_after)
     for section in figures.values():
         for plot in section:

@@ -301,7 +301,9 @@ def _anomalies(artifacts: Artifacts) -> tuple[list[str], list[Drift]]:
     drifts = []
     for file in sorted(pathlib.Path(artifacts.drift).glob(f"*/{DRIFT_FILE}")):
         compared = file.parent.name.replace("_", " ")
-        found[compared] = text_format.Parse(file.read_text(), anomalies_pb2.Anomalies())
+        found[compared] = text_format.Parse(
+            file.read_text(encoding="utf-8"), anomalies_pb2.Anomalies()
+        )
         for info in found[compared].drift_skew_info:
             for item in (*info.drift_measurements, *info.skew_measurements):
                 drifts.append(

@@ -16,4 +16,4 @@ def read_check(blessing: str) -> dict[str, Any]:
     Args:
       blessing: The folder of the blessing.
     """
-    return json.loads(pathlib.Path(blessing, CHECK_FILE).read_text())
+    return json.loads(pathlib.Path(blessing, CHECK_FILE).read_text(encoding="utf-8"))

@@ -182,7 +182,7 @@ def _key(job: Job) -> str:
 def _cpu() -> list[str]:
     """What tells this CPU from another, as the kernel describes the first one."""
     try:
-        first = pathlib.Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+        first = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:
         return []
     return [line for line in first.splitlines() if line.partition("\t")[0].strip() in _CPU]
@@ -190,7 +190,7 @@ def _cpu() -> list[str]:
 
 def _read(file: pathlib.Path) -> dict[str, list[Candidate]]:
     try:
-        return _Known.validate_json(file.read_text())
+        return _Known.validate_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

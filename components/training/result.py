@@ -78,7 +78,9 @@ class Training(pydantic.BaseModel):
         Raises:
           FileNotFoundError: nothing is.
         """
-        return cls.model_validate_json((pathlib.Path(model_run) / TRAINING_FILE).read_text())
+        return cls.model_validate_json(
+            (pathlib.Path(model_run) / TRAINING_FILE).read_text(encoding="utf-8")
+        )
 
     def write(self, model_run: pathlib.Path) -> None:
         """Notes it in the folder of a model run, whole or not at all."""

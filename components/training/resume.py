@@ -84,7 +84,7 @@ class Resume:
 
     def _load(self, model: keras.Model, state: pathlib.Path) -> list[float]:
         """Loads a state; returns the validation losses so far."""
-        with open(state / HISTORY_FILE, newline="") as file:
+        with open(state / HISTORY_FILE, encoding="utf-8", newline="") as file:
             losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
         if len(losses) != self.first_epoch:
             raise ValueError(f"{HISTORY_FILE} has {len(losses)} epochs, not {self.first_epoch}")

@@ -30,7 +30,7 @@ class Start(pydantic.BaseModel):
 def read(folder: pathlib.Path | str) -> Start | None:
     """The Start kept in a folder; None where there is none."""
     try:
-        return Start.model_validate_json(pathlib.Path(folder, FILE).read_text())
+        return Start.model_validate_json(pathlib.Path(folder, FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
 
@@ -38,7 +38,7 @@ def read(folder: pathlib.Path | str) -> Start | None:
 def write(start: Start, folder: pathlib.Path | str) -> None:
     """Keeps a Start in a folder, which is made where it is missing."""
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-    pathlib.Path(folder, FILE).write_text(start.model_dump_json())
+    pathlib.Path(folder, FILE).write_text(start.model_dump_json(), encoding="utf-8")
 
 
 def load(folder: str | None, denoiser: keras.Model, name: str) -> Start | None:

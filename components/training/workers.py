@@ -313,4 +313,4 @@ def wait_for_request(folder: pathlib.Path) -> Job:
     progress.report("workers", 0, None, f"waiting for a Trainer to ask for workers in {folder}")
     while not file.is_file():
         time.sleep(_POLL_SECONDS)
-    return Job.model_validate_json(file.read_text())
+    return Job.model_validate_json(file.read_text(encoding="utf-8"))

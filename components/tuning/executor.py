@@ -50,6 +50,6 @@ class Executor(base_executor.BaseExecutor):
             ) from error
         found = tuner.found()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / TRIALS_FILE).write_text(found.model_dump_json(indent=2) + "\n")
+        (folder / TRIALS_FILE).write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
         executor.write_best_hyperparameters(tuner, output_dict)
         shutil.rmtree(tuner.directory)

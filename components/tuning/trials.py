@@ -44,4 +44,6 @@ class Tuning(pydantic.BaseModel):
 
 def read(folder: str) -> Tuning:
     """The search whose results are in a folder."""
-    return Tuning.model_validate_json((pathlib.Path(folder) / TRIALS_FILE).read_text())
+    return Tuning.model_validate_json(
+        (pathlib.Path(folder) / TRIALS_FILE).read_text(encoding="utf-8")
+    )

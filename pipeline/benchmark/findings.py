@@ -45,7 +45,7 @@ class Findings:
         """
         file = self.file(name, key)
         try:
-            return kind.model_validate_json(file.read_text())
+            return kind.model_validate_json(file.read_text(encoding="utf-8"))
         except (OSError, pydantic.ValidationError):
             found = find()
             write_json(file, found.model_dump(mode="json"))

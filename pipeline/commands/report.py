@@ -56,7 +56,7 @@ def report(
         ):
             reports.remake(place, run, steps)
     if as_json:
-        print((page.parent / CONTENTS_FILE).read_text(), end="")
+        print((page.parent / CONTENTS_FILE).read_text(encoding="utf-8"), end="")
     else:
         print(page)
     if open_:

@@ -35,7 +35,7 @@ def publish(report: str, workspace: Workspace, run: str, steps: Sequence[StepTim
         complete = pathlib.Path(scratch) / run
         shutil.copytree(report, complete)
         page = complete / REPORT_FILE
-        page.write_text(with_run(page.read_text(), run, steps))
+        page.write_text(with_run(page.read_text(encoding="utf-8"), run, steps), encoding="utf-8")
         if folder.exists():
             folder.rename(pathlib.Path(scratch) / "before")
         complete.rename(folder)

@@ -163,7 +163,7 @@ def read(workspace: Workspace) -> Summary:
       WorkspaceError: there was none.
     """
     try:
-        return Summary.model_validate_json(workspace.summary.read_text())
+        return Summary.model_validate_json(workspace.summary.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WorkspaceError(
             f"--workspace {workspace.root}: holds no summary.json. Call `denoise run` first."

@@ -102,7 +102,7 @@ def _fault(folder: pathlib.Path, sizes_file: pathlib.Path) -> str | None:
         # Removed, perhaps to make room: the cache sees that itself.
         return None
     try:
-        noted = json.loads(sizes_file.read_text())
+        noted = json.loads(sizes_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if noted["uri"] != str(folder):

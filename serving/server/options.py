@@ -233,7 +233,7 @@ def read_text_proto(path: pathlib.Path, message: _Message) -> _Message:
 
     parse: Any = text_format.Parse
     try:
-        return parse(path.read_text(), message)
+        return parse(path.read_text(encoding="utf-8"), message)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         # The first line is the real binary's, which prints it on stderr and ends.
         kind = f"tensorflow.serving.{type(message).__name__}"

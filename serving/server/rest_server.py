@@ -87,7 +87,7 @@ def tls_context(options: ServerOptions) -> ssl.SSLContext | None:
     config = read_text_proto(options.ssl_config_file, messages.SSLConfig())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pair:  # mode 600
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".pem") as pair:  # mode 600
             pair.write(config.server_key + "\n" + config.server_cert + "\n")
             pair.flush()
             context.load_cert_chain(pair.name)

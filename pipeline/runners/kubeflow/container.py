@@ -200,7 +200,9 @@ def run(arguments: list[str]) -> None:
 
             kubeflow_v2_run_executor.main((options, beam_args))
             file = pathlib.Path(executor_input["outputs"]["outputFile"])
-            file.write_text(json.dumps(to_uris(json.loads(file.read_text()))))
+            file.write_text(
+                json.dumps(to_uris(json.loads(file.read_text(encoding="utf-8")))), encoding="utf-8"
+            )
         except Exception as error:
             failure = explained(task, error)
             if location is not None:
@@ -228,7 +230,7 @@ def _put_out_version(step: str, parameter: str, executor_input: dict[str, Any]) 
     value = LATE[step].find(inputs.get("parameterValues", {}), folders)
     print(f"{step}: {parameter} is {value}", flush=True)
     file = pathlib.Path(executor_input["outputs"]["outputFile"])
-    file.write_text(json.dumps({"parameterValues": {parameter: value}}))
+    file.write_text(json.dumps({"parameterValues": {parameter: value}}), encoding="utf-8")
 
 
 def main() -> None:

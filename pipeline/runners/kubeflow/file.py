@@ -46,7 +46,11 @@ def read(path: pathlib.Path) -> dict[str, Any]:
       UsageError: there is no such file, or it is no PipelineSpec KFP runs.
     """
     try:
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if document]
+        documents = [
+            document
+            for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+            if document
+        ]
     except (OSError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read as a compiled pipeline: {error}") from error
     found = [document for document in documents if "pipelineInfo" in document]

@@ -112,7 +112,7 @@ class Launcher:
             status = self._wait_for(command, stream)
         if status:
             object_store.upload(log, self._log_uri)
-            lines = kept.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+            lines = kept.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
             raise RunError(
                 f"{self._task} failed: its command ended with status {status}. The whole log: "
                 f"{kept}\n" + "\n".join(f"  {line}" for line in lines)
@@ -161,7 +161,7 @@ class Launcher:
         file = self._local(self._outputs["outputFile"])
         if not file.exists():
             return {}
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         try:
             json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())
         except json_format.ParseError as error:

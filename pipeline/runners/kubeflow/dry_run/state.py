@@ -35,7 +35,7 @@ class State:
     def __init__(self, file: pathlib.Path):
         self._file = file
         try:
-            self._values = json.loads(file.read_text())
+            self._values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             self._values = {"artifacts": [], "cache": {}}
 
