@@ -119,9 +119,11 @@ def soak(model: pathlib.Path | None, minutes: float, attackers: int, number: int
         with subject.server(path.parent) as (grpc_url, rest_url, pid):
             server = attacks.Server(grpc_url.removeprefix("http://"), rest_url)
             process = psutil.Process(pid)
-            # What a server takes once, for its first requests of every kind, is not kept memory.
+            # What a server takes once, for its first requests of every kind and for one of as
+            # many images as it takes, is not kept memory.
             for send in attacks.attacks(0.01).values():
                 send(server)
+            attacks.attacks(1.0)["images of one value, as many as are taken"](server)
             alone = run(healthy, number, server)
             time.sleep(_IDLE_SECONDS)
             idle = ended(*alone)

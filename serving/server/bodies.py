@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -38,16 +38,29 @@ async def read(
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     unpack = None if encoding in ("identity", "") else _Unpacking(encoding, limit)
     try:
-        return await asyncio.wait_for(_receive(request, limit, unpack, hold), seconds)
-    except asyncio.TimeoutError as error:
-        raise StatusError(
-            Code.DEADLINE_EXCEEDED, f"The body did not arrive within {seconds:g} seconds"
-        ) from error
+        return await within(seconds, _receive(request, limit, unpack, hold))
     except (StatusError, web.HTTPException):
         raise
     except Exception as error:
         # aiohttp has no one class for a body that is not what its head says.
         raise invalid_argument(f"The request body cannot be read: {error}") from error
+
+
+async def within(seconds: float, awaitable: Awaitable[bytes]) -> bytes:
+    """As asyncio.wait_for.
+
+    An error's traceback leads through wait_for to the task, and the task to the error: only the
+    cyclic collector would free them, and the bodies and arrays that their frames hold.
+
+    Raises:
+      StatusError: DEADLINE_EXCEEDED.
+    """
+    try:
+        return await asyncio.wait_for(awaitable, seconds)
+    except asyncio.TimeoutError:
+        raise StatusError(Code.DEADLINE_EXCEEDED, f"Timed out after {seconds:g} seconds") from None
+    except Exception as error:
+        raise error.with_traceback(None)  # noqa: B904
 
 
 async def _receive(

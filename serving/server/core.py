@@ -171,8 +171,10 @@ class Core:
                         options.enable_signature_method_name_check,
                     )
                     outputs = await self._runner.submit(invocation)
+                size = sum(np.asarray(output).nbytes for output in outputs)
+                self._after(size)
                 return await self._aside(
-                    sum(np.asarray(output).nbytes for output in outputs),
+                    size,
                     inference.finish_predict,
                     invocation,
                     outputs,
@@ -318,13 +320,18 @@ class Core:
             yield add
         finally:
             self._held -= held
-            if held > _LARGE and not self._returning:
-                self._returning = True
-                asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._return_memory)
+            self._after(held)
+
+    def _after(self, size: int) -> None:
+        """Returns the memory of a large request, some time after it and those beside it."""
+        if size > _LARGE and not self._returning:
+            self._returning = True
+            asyncio.get_running_loop().call_later(_RETURN_SECONDS, self._return_memory)
 
     def _return_memory(self) -> None:
         self._returning = False
-        self._aside_pool.submit(return_memory)
+        with contextlib.suppress(RuntimeError):  # the server is ending
+            self._aside_pool.submit(return_memory)
 
     @contextlib.contextmanager
     def _counted(self, model: str, api: str, entrypoint: str) -> Iterator[None]:

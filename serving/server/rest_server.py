@@ -30,6 +30,7 @@ from serving.protocol import messages
 from serving.protocol.codes import HTTP_STATUS, Code, StatusError, from_exception, invalid_argument
 from serving.protocol.metrics import DEFAULT_PATH
 from serving.server import bodies
+from serving.server.bodies import within
 from serving.server.connections import Connections
 from serving.server.core import Core
 from serving.server.json_reader import JsonReader
@@ -216,11 +217,15 @@ class RestServer:
         except web.HTTPException as error:
             return self._json(error.status, json_answers.error_response(error.reason))
         except Exception as error:
-            status = from_exception(error)
-            if status.code == Code.INTERNAL:
-                _log.error("a request failed", exc_info=error)
-            body = json_answers.error_response(status.message)
-            return self._json(HTTP_STATUS[status.code], body)
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> web.Response:
+        # Not where the error was caught: a frame in its traceback that refers to it is a cycle.
+        status = from_exception(error)
+        if status.code == Code.INTERNAL:
+            _log.error("a request failed", exc_info=error)
+        body = json_answers.error_response(status.message)
+        return self._json(HTTP_STATUS[status.code], body)
 
     def _json(self, status: int, body: bytes) -> web.Response:
         return web.Response(
@@ -247,13 +252,7 @@ class RestServer:
                 request, options.max_message_bytes, options.rest_body_seconds, hold
             )
             calls = {"predict": self._predict, "classify": self._classify, "regress": self._regress}
-            timeout = options.rest_api_timeout_in_ms / 1000
-            try:
-                return await asyncio.wait_for(calls[method](spec, body), timeout)
-            except asyncio.TimeoutError as error:
-                raise StatusError(
-                    Code.DEADLINE_EXCEEDED, f"Timed out after {timeout:g} seconds"
-                ) from error
+            return await within(options.rest_api_timeout_in_ms / 1000, calls[method](spec, body))
 
     async def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
         asked: list[Predict] = []

@@ -9,6 +9,7 @@ import gc
 import gzip
 import json
 import socket
+import sys
 import time
 import weakref
 import zlib
@@ -31,6 +32,7 @@ from tensorflow_serving.apis import (
 from serving.calls.limits import NO_LIMITS
 from serving.models import tensors
 from serving.protocol.codes import Code, StatusError
+from serving.server import bodies
 from serving.server.json_reader import JsonReader
 from serving.server.running import running_server, server_options
 from tests.serving.saved_models import CHANNELS, HEIGHT, PIXELS, WIDTH
@@ -159,6 +161,34 @@ def test_a_failed_request_leaves_nothing_behind(server, stub, monkeypatch):
         deadline = time.monotonic() + 5
         while any(array() is not None for array in arrays):
             assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+def test_a_failed_rest_request_leaves_nothing_behind(server, monkeypatch):
+    bodies_read = []
+    whole = bodies.read
+
+    async def remembered(*arguments):
+        bodies_read.append(await whole(*arguments))
+        return bodies_read[-1]
+
+    def others() -> list[int]:
+        """How often each is referred to from elsewhere."""
+        return [sys.getrefcount(bodies_read[position]) - 2 for position in range(4)]
+
+    monkeypatch.setattr(bodies, "read", remembered)
+    gc.collect()
+    gc.disable()
+    try:
+        for content in (b'{"instances":[[1],[2,3]]}', b"[ ", b'{"signature_name":"absent"}'):
+            assert httpx.post(server.rest + PREDICT, content=content).status_code == 400
+        httpx.post(server.rest + PREDICT, content=BODY).raise_for_status()
+        assert len(bodies_read) == 4
+        deadline = time.monotonic() + 5
+        while others() != [0, 0, 0, 0]:
+            assert time.monotonic() < deadline, others()
             time.sleep(0.01)
     finally:
         gc.enable()
