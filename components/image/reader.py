@@ -188,16 +188,16 @@ def read_in_graph(encoded: Any, channels: int) -> Any:
         def transparent() -> Any:
             return laid_on_white(tf.cast(tf.io.decode_png(encoded, channels=4), tf.float32))
 
-        # Bit depth and colour type: PNG 1.2, 4.1.1. An alpha channel that TensorFlow adds to
-        # less than 8 bits is not opaque, so it is asked for only where there is one.
-        colour_type = tf.strings.substr(encoded, 25, 1)
-        has_alpha = tf.reduce_any(tf.equal(colour_type, [b"\4", b"\6"]))
+        def opaque_unless_told() -> Any:
+            # The alpha channel that TensorFlow adds to less than 8 bits is not opaque, so it is
+            # asked for only where there is one.
+            told = tf.size(_places(_head(encoded), b"tRNS")) > 0
+            return tf.cond(told, transparent, lambda: tf.io.decode_png(encoded, channels=3))
+
+        depth = tf.strings.substr(encoded, 24, 1)  # PNG 1.2, 4.1.1
         return tf.case(
-            [
-                (tf.equal(tf.strings.substr(encoded, 24, 1), b"\x10"), deep),
-                (has_alpha | (tf.size(_places(_head(encoded), b"tRNS")) > 0), transparent),
-            ],
-            default=lambda: tf.io.decode_png(encoded, channels=3),
+            [(tf.equal(depth, b"\x08"), transparent), (tf.equal(depth, b"\x10"), deep)],
+            default=opaque_unless_told,
         )
 
     def refused() -> Any:
