@@ -7,9 +7,8 @@ import pathlib
 
 import numpy as np
 
-from components.base.errors import DataError
 from components.base.settings import Settings
-from components.csv_ingestion import examples, reader
+from components.csv_ingestion import data_folder, examples, reader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +45,8 @@ def _split(pixels: np.ndarray, keys: np.ndarray, settings: Settings) -> Split:
 
 def _rows(folder: pathlib.Path, row: reader.RowFormat) -> tuple[np.ndarray, np.ndarray]:
     pixels, keys = [], []
-    for path in sorted(folder.glob("*.csv*")):
+    for path in data_folder.files(str(folder.parent), folder.name).csvs:
         for _, block, block_keys in examples.read_file(path, row):
             pixels.append(block)
             keys.append(block_keys)
-    if not pixels:
-        raise DataError(f"{folder}: expected CSV files; `denoise data` makes Fashion-MNIST's.")
     return np.concatenate(pixels), np.concatenate(keys)

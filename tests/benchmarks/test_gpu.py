@@ -74,4 +74,4 @@ def test_it_trains_and_reports(folder, tmp_path):
 
 def test_a_missing_data_folder_is_named(tmp_path, capsys):
     assert gpu.main(["--data", str(tmp_path), "--preset", "default"]) == 1
-    assert "expected CSV files" in capsys.readouterr().err
+    assert "has no train/*.csv" in capsys.readouterr().err
