@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -90,6 +91,16 @@ def same_tensor(content: bytes) -> None:
     assert found.tobytes() == expected.tobytes() or found.tolist() == expected.tolist()
 
 
+def plain_entries(content: bytes) -> bool:
+    """Whether the entries of `inputs` hold keys and values alone."""
+    return all(
+        number in (1, 2) and kind == wire.BYTES
+        for field, field_kind, entry in wire.fields(memoryview(content))
+        if field == 2 and field_kind == wire.BYTES
+        for number, kind, _ in wire.fields(entry)
+    )
+
+
 def same_request(content: bytes) -> None:
     try:
         message = parsed(predict_pb2.PredictRequest, content)
@@ -97,6 +108,8 @@ def same_request(content: bytes) -> None:
         with contextlib.suppress(StatusError):
             PredictRequest.read(content)
         return
+    if api_implementation.Type() == "upb" and not plain_entries(content):
+        return  # it leaves such entries out, and C++ does not
     found = PredictRequest.read(content)
     assert (found.spec is not None) == message.HasField("model_spec")
     if found.spec is not None:
