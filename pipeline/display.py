@@ -142,7 +142,7 @@ class Steps(logging.Handler):
         LOGGER.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hears `components.base.progress.report`."""
+        """Hears `components.base.progress.tell`."""
         if self._task is None:  # other steps are shown inside this command's
             return
         done, total = getattr(record, "done", 0), getattr(record, "total", None)

@@ -168,7 +168,7 @@ def _download(folder: pathlib.Path) -> pathlib.Path:
     folder.mkdir()
     names = [f"{file.name}.gz" for files in _FILES.values() for file in files]
     for done, name in enumerate(names):
-        progress.report(_STEP, done, len(names), f"downloading {name}")
+        progress.tell(_STEP, done, len(names), f"downloading {name}")
         try:
             with (
                 urllib.request.urlopen(
@@ -191,7 +191,7 @@ def _unpack_package(folder: pathlib.Path) -> pathlib.Path:
         if shutil.which(command) is None:
             raise _NotThere(f"there is no {command}")
     folder.mkdir()
-    progress.report(_STEP, 0, 1, f"downloading the package {_PACKAGE}")
+    progress.tell(_STEP, 0, 1, f"downloading the package {_PACKAGE}")
     apt = ["apt-get", "-q", "-o", f"Acquire::http::Timeout={_CONNECT_SECONDS}"]
     try:
         _command([*apt, "download", _PACKAGE], folder)
@@ -243,7 +243,7 @@ def _write_csvs(images: Mapping[str, _Split], folder: pathlib.Path) -> None:
                 rows = table[begin : begin + 1000]
                 file.write(_csv(rows))
                 done += len(rows)
-                progress.report(_STEP, done, total, "writing CSVs")
+                progress.tell(_STEP, done, total, "writing CSVs")
 
 
 def _csv(table: np.ndarray) -> bytes:

@@ -138,7 +138,7 @@ def _answer(
         kind, value = message
         if kind != "reported":
             return message
-        progress.report(*value)
+        progress.tell(*value)
 
 
 class _Reports(logging.Handler):

@@ -7,7 +7,7 @@ import logging
 LOGGER = logging.getLogger("denoise.progress")
 
 
-def report(step: str, done: int, total: int | None, message: str = "") -> None:
+def tell(step: str, done: int, total: int | None, message: str = "") -> None:
     """Says that `done` of `total` units of `step` are finished; `total` is None if unknown.
 
     The record carries `step`, `done` and `total` as attributes. Without a handler that

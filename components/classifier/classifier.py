@@ -84,7 +84,7 @@ def train(images, labels, classes: int, epochs: int, seed: int):
     import keras
     import numpy as np
 
-    from components.base.progress import report
+    from components.base.progress import tell
     from components.image.pixels import normalise
 
     keras.utils.set_random_seed(seed)
@@ -99,7 +99,7 @@ def train(images, labels, classes: int, epochs: int, seed: int):
         steps_per_execution=min(16, steps),
     )
     progress = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: report("train the classifier", epoch + 1, epochs)
+        on_epoch_end=lambda epoch, logs: tell("train the classifier", epoch + 1, epochs)
     )
     # What is left of the last batch is left out: a batch of another size is another graph.
     number = steps * batch_size

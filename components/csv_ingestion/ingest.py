@@ -223,7 +223,7 @@ class IngestRange(beam.DoFn):
                 shards.publish()
         _write_whole(_report_path(parts, element.number), report.model_dump_json())
         self._done += 1
-        progress.report("CsvIngestion", self._done, self._ranges)
+        progress.tell("CsvIngestion", self._done, self._ranges)
         yield element.number
 
     def _ingest(self, element: FileRange, shards: _Shards, report: RangeReport) -> None:

@@ -111,7 +111,7 @@ class ReadShard(beam.DoFn):
         for batch in map_in_order(self._thread, self._decode, read, ahead=2):
             yield split, batch
         self._done += 1
-        progress.report("StatisticsGen", self._done, self._shards)
+        progress.tell("StatisticsGen", self._done, self._shards)
 
     def _decode(self, serialised: Any) -> pa.RecordBatch:
         return self._decoder.DecodeBatch(serialised.numpy().tolist())

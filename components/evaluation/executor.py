@@ -18,7 +18,7 @@ from tfx.utils import io_utils, json_utils, path_utils
 
 from components.base import records
 from components.base.jobs import BeamExecutor
-from components.base.progress import report
+from components.base.progress import tell
 from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
 from components.base.shards import batches, shards
 from components.evaluation import eval_config
@@ -99,7 +99,7 @@ class _Measure(beam.DoFn):
                 PER_IMAGE_FILE, pa.Table.from_pydict(columns, schema=PER_IMAGE_SCHEMA)
             )
         self._done += len(key)
-        report("evaluate", self._done, None)
+        tell("evaluate", self._done, None)
 
 
 def evaluate(

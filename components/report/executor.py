@@ -26,22 +26,22 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
       data_folder: Where the CSVs were.
       output: The folder to write.
     """
-    from components.base.progress import report
+    from components.base.progress import tell
     from components.image import png
     from components.report import page, pictures, plots
 
     folder = pathlib.Path(output)
     figures_folder = folder / FIGURES_FOLDER
     figures_folder.mkdir(parents=True, exist_ok=True)
-    report("report", 0, 4, "reading what the steps wrote")
+    tell("report", 0, 4, "reading what the steps wrote")
     contents = gather(artifacts, sections["settings"], data_folder, sections["code"])
-    report("report", 1, 4, "denoising test images")
+    tell("report", 1, 4, "denoising test images")
     shown = pictures.Shown(contents, artifacts)
     contents = contents.model_copy(update={"classifier": shown.classifier})
-    report("report", 2, 4, "drawing figures")
+    tell("report", 2, 4, "drawing figures")
     figures = plots.plots(contents)
     before_after = shown.before_after()
-    report("report", 3, 4, "writing the page")
+    tell("report", 3, 4, "writing the page")
     strips = [(picture, shown.strip(picture)) for picture in contents.pictures]
     html = page.render(contents, figures, strips, png.data_uri(before_after))
     (folder / REPORT_FILE).write_text(html, encoding="utf-8")

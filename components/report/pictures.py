@@ -81,7 +81,7 @@ class Shown:
         labels: np.ndarray,
     ) -> Classifier | None:
         """Denoises the pictures and, if there is a classifier, the sample it is shown."""
-        from components.base.progress import report
+        from components.base.progress import tell
 
         pictures = np.stack([self._clean[int(key)] for key in wanted])
         clean, keys = np.concatenate([pictures, sample]), np.concatenate([wanted, sample_keys])
@@ -101,7 +101,7 @@ class Shown:
             if predict is not None:
                 for kind, images in shown.items():
                     seen.setdefault(kind, []).append(np.asarray(predict(images))[:number])
-            report("report", first + number, len(keys), "denoising test images")
+            tell("report", first + number, len(keys), "denoising test images")
         if folder is None:
             return None
         predicted = {kind: np.concatenate(parts)[len(wanted) :] for kind, parts in seen.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from components.base.progress import report
+from components.base.progress import tell
 
 
 class Progress(keras.callbacks.Callback):
@@ -30,7 +30,7 @@ class Progress(keras.callbacks.Callback):
     def of_step(cls, epochs: int, steps: int) -> Progress:
         """Of a training that is a step of its own."""
         return cls(
-            lambda done, message: report("train", done, epochs * steps, message), epochs, steps
+            lambda done, message: tell("train", done, epochs * steps, message), epochs, steps
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

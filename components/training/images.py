@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.base import memory, records
-from components.base.progress import report
+from components.base.progress import tell
 from components.base.settings import TrainingSettings
 from components.training import recipe
 from components.training.job import Job
@@ -199,7 +199,7 @@ def load(
     for batch in dataset.prefetch(2).as_numpy_iterator():
         batches.append(batch)
         number += len(batch[0])
-        report("read images", number, None)
+        tell("read images", number, None)
     return tuple(np.concatenate(images) for images in zip(*batches, strict=True))
 
 

@@ -24,7 +24,7 @@ import tensorflow as tf
 from components.base import child
 from components.base.errors import DenoiseError
 from components.base.files import digest, write_json
-from components.base.progress import report
+from components.base.progress import tell
 from components.training import recipe
 from components.training.job import Job
 from components.training.result import Candidate
@@ -100,7 +100,7 @@ def measured(
     tried = {each.name: each for each in known.get(key, [])}
     missing = [each for each in wanted if each.name not in tried]
     for each in missing:
-        report("precision", 0, None, f"tries how fast {each.name} trains here")
+        tell("precision", 0, None, f"tries how fast {each.name} trains here")
         tried[each.name] = _try(job, each, measure, fork=clean)
     if missing:
         write_json(

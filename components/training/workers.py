@@ -241,7 +241,7 @@ def join(settings: TrainingSettings) -> Worker:
         return Worker()
     found = this_worker()
     if found.number > 1:
-        progress.report("workers", 0, None, f"worker {found.index} waits for all {found.number}")
+        progress.tell("workers", 0, None, f"worker {found.index} waits for all {found.number}")
         # Constructing the strategy connects the workers. TensorFlow's context keeps the
         # connection, so the object itself is not kept.
         tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver())
@@ -310,7 +310,7 @@ class SharedLogs(keras.callbacks.Callback):
 def wait_for_request(folder: pathlib.Path) -> Job:
     """Waits for the Trainer's WORKERS_FILE in a folder, as long as it takes."""
     file = folder / WORKERS_FILE
-    progress.report("workers", 0, None, f"waiting for a Trainer to ask for workers in {folder}")
+    progress.tell("workers", 0, None, f"waiting for a Trainer to ask for workers in {folder}")
     while not file.is_file():
         time.sleep(_POLL_SECONDS)
     return Job.model_validate_json(file.read_text(encoding="utf-8"))

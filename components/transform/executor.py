@@ -259,7 +259,7 @@ class TransformShard(beam.DoFn):
             file.write(str(number))
         fileio.rename(scratch, _count_file(self._scratch, element), overwrite=True)
         self._done += 1
-        progress.report("Transform", self._done, self._shards)
+        progress.tell("Transform", self._done, self._shards)
 
     def _transform(self, serialised: Any) -> tuple[list[bytes], pa.RecordBatch]:
         import tensorflow as tf

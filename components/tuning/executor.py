@@ -13,6 +13,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, standard_component_specs
 
 from components.base.errors import RunError
+from components.base.files import whole
 from components.tuning.trials import TRIALS_FILE
 
 
@@ -49,7 +50,7 @@ class Executor(base_executor.BaseExecutor):
                 f"three trials in a row failed, the last with: {last_line(str(error))}"
             ) from error
         found = tuner.found()
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / TRIALS_FILE).write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        with whole(folder / TRIALS_FILE, "w") as file:
+            file.write(found.model_dump_json(indent=2) + "\n")
         executor.write_best_hyperparameters(tuner, output_dict)
         shutil.rmtree(tuner.directory)

@@ -24,8 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 from tfx.components.tuner.component import TunerFnResult
 
 from components import models
+from components.base import progress
 from components.base.errors import RunError, UsageError
-from components.base.progress import report
 from components.base.settings import Search, TrainingSettings, TunerSettings
 from components.training import precision, recipe
 from components.training.callbacks import Progress
@@ -181,7 +181,7 @@ class Trials(base_tuner.BaseTuner):
         so_far = "" if best is None else f", best validation {best:.2f} dB"
 
         def tell(share: float) -> None:
-            report(
+            progress.tell(
                 "tune",
                 int(_PARTS * (number - 1 + share)),
                 total and _PARTS * total,

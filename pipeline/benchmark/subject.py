@@ -7,9 +7,9 @@ import functools
 import pathlib
 from typing import Any
 
+from components.base import progress
 from components.base.code import fingerprint
 from components.base.errors import DataError
-from components.base.progress import report
 from components.base.settings import Settings
 from components.csv_ingestion import data_folder
 from pipeline.benchmark.images import Images, NoisyImages
@@ -21,7 +21,7 @@ _STEP = "benchmark"
 
 def tell(done: float, total: int, message: str) -> None:
     """Says how many of a step's `total` units are done; the bar shows hundredths of them."""
-    report(_STEP, int(100 * done), 100 * total, message)
+    progress.tell(_STEP, int(100 * done), 100 * total, message)
 
 
 @dataclasses.dataclass(frozen=True)

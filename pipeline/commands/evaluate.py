@@ -99,7 +99,7 @@ def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
                     for key in ((noise, str(label)), (noise, ALL), (ALL, str(label)), (ALL, ALL)):
                         totals[key] = totals.get(key, 0.0) + vector
             done += len(clean)
-            progress.report("evaluate", done, None, f"{done:,} images")
+            progress.tell("evaluate", done, None, f"{done:,} images")
     return [
         Metrics(
             noise=noise,

@@ -118,7 +118,7 @@ class _Work:
         self._denoiser = denoiser
         self._total = total
         self._images = 0
-        progress.report(_STEP, 0, total)
+        progress.tell(_STEP, 0, total)
 
     def __call__(self, images: np.ndarray, done: _Done) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (N, H, W, C) to what was denoised and the outcome, both the same shape."""
@@ -132,7 +132,7 @@ class _Work:
         done.columns += list(zip(*(part[:room] for part in versions), strict=True))
         done.images += len(images)
         self._images += len(images)
-        progress.report(_STEP, self._images, self._total)
+        progress.tell(_STEP, self._images, self._total)
         return noisy, denoised
 
 

@@ -35,9 +35,9 @@ def _train(stream, clock, seconds_a_step, steps=1000, watched=5):
         shown.start("Trainer")
         clock.now += 60  # Reading, and the first steps.
         for done in range(1, watched + 1):
-            progress.report("train", done, steps, f"epoch 1/8, step {done}")
+            progress.tell("train", done, steps, f"epoch 1/8, step {done}")
             clock.now += seconds_a_step
-        progress.report("train", watched + 1, steps, "epoch 1/8")
+        progress.tell("train", watched + 1, steps, "epoch 1/8")
         shown.finish("done")
     return stream.getvalue()
 
@@ -65,11 +65,11 @@ def test_reading_does_not_count_as_training(clock):
     with display.Steps(stream, total=1) as shown:
         shown.start("Trainer")
         for done in range(3):
-            progress.report("read images", 500 * done, None)
+            progress.tell("read images", 500 * done, None)
             clock.now += 10
-        progress.report("train", 1, 100)
+        progress.tell("train", 1, 100)
         clock.now += 10
-        progress.report("train", 2, 100)
+        progress.tell("train", 2, 100)
         shown.finish("done")
     assert "about 16 min to go" in stream.getvalue()
 

@@ -27,7 +27,7 @@ def _variable(name):
 
 
 def _tell():
-    progress.report("count", 3, 7, "three of seven")
+    progress.tell("count", 3, 7, "three of seven")
 
 
 def _refuse():
