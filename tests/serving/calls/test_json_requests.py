@@ -104,8 +104,8 @@ def test_a_pair_of_surrogates_is_a_character():
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ('{"instances":' + "[" * 34 + "1" + "]" * 34 + "}", "32 dimensions"),
-        ('{"inputs":' + "[" * 34 + "1" + "]" * 34 + "}", "34 deep"),
+        ('{"instances":' + "[" * 70 + "1" + "]" * 70 + "}", "32 dimensions"),
+        ('{"inputs":' + "[" * 70 + "1" + "]" * 70 + "}", "70 deep"),
         ('{"instances":' + "[" * 990 + "1" + "]" * 990 + "}", "deep"),
         ('{"instances":' + "[" * 9000 + "1" + "]" * 9000 + "}", "deep"),
         ('{"instances":' + "[" * 100_000, "JSON Parse error"),
