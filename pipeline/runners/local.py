@@ -59,7 +59,7 @@ def run(
                 launcher.launch(node)
             except Exception as error:
                 steps.finish("failed")
-                failure = explained(name, error)
+                failure = explained(name, error, str(workspace.root))
                 failure.__cause__ = error
                 break
             seconds[name] = steps.finish(launcher.steps.latest(name).state)
@@ -194,7 +194,7 @@ class _Launcher:
             custom_driver_spec=driver,
         )
         try:
-            child.call(_launch, name, step, fork=True)
+            child.call(_launch, name, step, str(self._pipeline_root), fork=True)
         except KeyboardInterrupt:
             # The step's process is killed, and cancels nothing itself.
             self._cancel_left()
@@ -225,12 +225,12 @@ class _Launcher:
             parameters["previous_statistics"].field_value.string_value = previous
 
 
-def _launch(name: str, step: Any) -> None:
+def _launch(name: str, step: Any, folder: str) -> None:
     """Explains an error where it is raised: what caused it does not leave the process."""
     try:
         step.launch()
     except Exception as error:
-        raise explained(name, error) from error
+        raise explained(name, error, folder) from error
 
 
 def _worker_package(runner: str) -> list[str]:
