@@ -49,6 +49,24 @@ def load_tensorflow() -> None:
         tf.config.list_physical_devices()
 
 
+def untouched() -> bool:
+    """Whether TensorFlow has computed nothing yet in this process.
+
+    Only then the process may fork, and variables that its libraries read once can be set.
+    """
+    tf = sys.modules.get("tensorflow")
+    if tf is None:
+        return True
+    threads = tf.config.threading.get_inter_op_parallelism_threads()
+    try:
+        # TensorFlow refuses another value once its context is there.
+        tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
+    except RuntimeError:
+        return False
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    return True
+
+
 @contextlib.contextmanager
 def _left_out(package: str) -> Iterator[None]:
     """An optional package cannot be imported meanwhile, unless it was before."""

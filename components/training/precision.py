@@ -24,6 +24,7 @@ import tensorflow as tf
 from components.base import child
 from components.base.errors import DenoiseError
 from components.base.files import digest, write_json
+from components.base.libraries import untouched
 from components.base.progress import tell
 from components.training import recipe
 from components.training.job import Job
@@ -120,21 +121,6 @@ def fastest(tried: Sequence[Candidate]) -> Candidate:
         if (each.images_per_second or 0) > _MARGIN * (best.images_per_second or 0):
             best = each
     return best
-
-
-def untouched() -> bool:
-    """Whether TensorFlow has computed nothing yet in this process.
-
-    Only then the process may fork, and variables that its libraries read once can be set.
-    """
-    threads = tf.config.threading.get_inter_op_parallelism_threads()
-    try:
-        # TensorFlow refuses another value once its context is there.
-        tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
-    except RuntimeError:
-        return False
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    return True
 
 
 def _try(

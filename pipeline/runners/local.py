@@ -11,9 +11,10 @@ from __future__ import annotations
 import datetime
 import pathlib
 import time
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
 
-from components.base import child, code
+from components.base import child, code, libraries
 from components.base.errors import DenoiseError, UsageError
 from components.base.places import Places
 from components.base.settings import Settings
@@ -25,6 +26,8 @@ from pipeline.history.lineage import Lineage, Steps
 from pipeline.runners import outputs
 from pipeline.runners.failure import explained
 from pipeline.workspace import Workspace
+
+_Result = TypeVar("_Result")
 
 
 def run(
@@ -45,7 +48,7 @@ def run(
     # What the children need is imported here, once.
     from components import models, noise  # noqa: F401
 
-    child.call(dag.check_names, settings, fork=True)
+    _apart(dag.check_names, settings)
     _check_leads(settings)
     launcher = _Launcher(settings, _prepare(settings, workspace, data), workspace)
     for line in launcher.set_aside:
@@ -154,7 +157,7 @@ class _Launcher:
 
         records = sorted(self._pipeline_root.glob(f"*/{jobs.JOB_FILE}"))
         # In a child: gRPC's threads would not outlive the forks that follow.
-        messages = [child.call(jobs.cancel_left, str(record), fork=True) for record in records]
+        messages = [_apart(jobs.cancel_left, str(record)) for record in records]
         return [message for message in messages if message]
 
     def _set_aside(self, target: pathlib.Path) -> list[str]:
@@ -194,7 +197,7 @@ class _Launcher:
             custom_driver_spec=driver,
         )
         try:
-            child.call(_launch, name, step, str(self._pipeline_root), fork=True)
+            _apart(_launch, name, step, str(self._pipeline_root))
         except KeyboardInterrupt:
             # The step's process is killed, and cancels nothing itself.
             self._cancel_left()
@@ -223,6 +226,17 @@ class _Launcher:
             # Only here is there a history to compare with.
             previous = self._lineage.previous_statistics(self.steps.latest("StatisticsGen"))
             parameters["previous_statistics"].field_value.string_value = previous
+
+
+def _apart(function: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Calls a function in a process of its own, forked from this one.
+
+    In this one where TensorFlow has computed, as in a notebook: its threads and the locks they
+    hold would be missing and held for ever in the fork.
+    """
+    if not libraries.untouched():
+        return function(*arguments)
+    return child.call(function, *arguments, fork=True)
 
 
 def _launch(name: str, step: Any, folder: str) -> None:
