@@ -43,7 +43,7 @@ def load_tensorflow() -> None:
     TensorFlow 2.21 never calls absl::InitializeLog, and before that absl writes to standard error
     whatever level is set. Errors are shown on a machine with a GPU, where one can act on them.
     """
-    with _greetings_held_back(), _left_out("keras"):
+    with _greetings_held_back(), _left_out("keras"), _left_out("tf_keras"):
         import tensorflow as tf
 
         tf.config.list_physical_devices()

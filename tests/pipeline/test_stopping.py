@@ -71,6 +71,10 @@ def start(tmp_path):
 
     def start(body: str, grace: float = 30.0, **options) -> subprocess.Popen:
         code = COMMAND.format(folder=str(tmp_path), grace=grace, body=textwrap.indent(body, "    "))
+        # A shell's `&` would have SIGINT ignored.
+        options.setdefault(
+            "preexec_fn", lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        )
         process = subprocess.Popen(
             [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, **options
         )

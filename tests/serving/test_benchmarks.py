@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.serving import endurance, h2load, run, subject
 from components.base.errors import UsageError
-from components.export.signatures import requests
+from components.export.requests import requests
 from serving.client import grpc_wire
 from serving.client.target import Target
 from tests.serving.saved_models import CHANNELS, HEIGHT, WIDTH
