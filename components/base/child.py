@@ -7,7 +7,6 @@ when memory is out. The process that called goes on and can say what happened.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -23,8 +22,8 @@ from typing import Any, TypeVar
 
 from components.base import progress
 from components.base.errors import RunError
+from components.base.process import end_with_parent
 
-_PR_SET_PDEATHSIG = 1
 _OOM_SCORE = "500"
 """Added to the child's score, of 1000: when memory is out, the kernel ends it before its parent."""
 _GRACE_SECONDS = 10
@@ -166,7 +165,7 @@ def _run(
 ) -> None:
     # A thread that waits for the parent's end would not do: TensorFlow keeps the interpreter
     # lock while it waits for other workers.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     if os.getppid() != parent:
         os._exit(1)
     # The parent hears it, and ends this process.

@@ -7,10 +7,8 @@ from typing import Any
 import pydantic
 
 from components.csv_ingestion.result import IngestionSummary, QuarantinedRow
+from components.evaluation.result import ALL
 from components.tuning.trials import Tuning
-
-ALL = "*"
-"""In place of a noise or label: the mean over all of them."""
 
 
 class Provenance(pydantic.BaseModel):

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import pydantic
 
+from components.evaluation.result import ALL
+
 BENCHMARK_FILE = "benchmark.json"
 """In the benchmark's folder: `contents.Benchmark`."""
 PAGE_FILE = "benchmark.html"
@@ -14,8 +16,6 @@ PAGE_FILE = "benchmark.html"
 FIGURES_FOLDER = "figures"
 """In the benchmark's folder: each figure of the page as a PNG."""
 
-ALL = "*"
-"""Stands for all classes."""
 
 Kind = Literal["noisy", "model", "filter", "linear"]
 

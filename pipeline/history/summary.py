@@ -15,13 +15,13 @@ import rich.table
 from components.base.errors import DenoiseError, WorkspaceError
 from components.base.files import write_json
 from components.base.settings import Settings
+from components.evaluation.result import ALL
 from components.report.result import StepTime, outcome
 from components.training.result import Candidate
 from components.training.start import NONE
 from pipeline.history.lineage import Steps
 from pipeline.workspace import Workspace
 
-ALL = "*"
 _IGNORED_SHOWN = 5
 
 

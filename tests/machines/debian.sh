@@ -39,9 +39,9 @@ if [ -e "$certificates" ]; then
 fi
 
 rm -rf "$root/home/some one"
-mkdir -p "$root$clone" "$root/var/tmp/work"
+mkdir -p "$root$clone" "$root/var/tmp/tried"
 git ls-files -z | tar --create --null --files-from=- | tar --extract --directory "$root$clone"
-chown --recursive 1234:1234 "$root/var/tmp/work"
+chown --recursive 1234:1234 "$root/var/tmp/tried"
 chmod -R go+rX "$root/home"
 
 # in_root USER COMMAND: in the root, with the clone read-only and an environment of its own.
@@ -54,7 +54,7 @@ in_root() {
     mount --options remount,bind,ro "$root$clone"
     exec env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C \
       DEBIAN_FRONTEND=noninteractive PIP_CERT="$certificates" SSL_CERT_FILE="$certificates" \
-      DENOISE_VENV=/var/tmp/work/venv \
+      DENOISE_VENV=/var/tmp/tried/venv \
       chroot "$root" setpriv --reuid "$user" --regid "$user" --clear-groups \
       sh -e -c "cd \"$clone\"; $command"
   ' in_root "$root" "$clone" "$1" "$2" "$certificates"
@@ -76,13 +76,13 @@ said "set up in $SECONDS s: $(grep -h "^set-up: making" "$folder/$suite.log")"
 
 denoise='"$DENOISE_VENV"/bin/denoise'
 in_root 1234 "$denoise --version"
-in_root 1234 "cd /var/tmp/work; PYTHONPATH=\"$clone\" \"\$DENOISE_VENV\"/bin/python -c '
+in_root 1234 "cd /var/tmp/tried; PYTHONPATH=\"$clone\" \"\$DENOISE_VENV\"/bin/python -c '
 from tests import clothing
 clothing.write_csvs(\"my data\", train=400, test=60)'"
-in_root 1234 "taskset --cpu-list 0 $denoise run --data '/var/tmp/work/my data' \
-  --workspace '/var/tmp/work/my workspace' --set evaluation.thresholds={} \
+in_root 1234 "taskset --cpu-list 0 $denoise run --data '/var/tmp/tried/my data' \
+  --workspace '/var/tmp/tried/my workspace' --set evaluation.thresholds={} \
   --set evaluation.min_gain=-100 --set training.epochs=1 --set training.batch_size=32 \
   --set model.name=strided_cae"
-in_root 1234 "$denoise predict '/var/tmp/work/my data/test' -o '/var/tmp/work/my clean' \
-  --workspace '/var/tmp/work/my workspace'"
+in_root 1234 "$denoise predict '/var/tmp/tried/my data/test' -o '/var/tmp/tried/my clean' \
+  --workspace '/var/tmp/tried/my workspace'"
 said "passed"
