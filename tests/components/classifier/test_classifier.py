@@ -46,12 +46,14 @@ def test_the_same_seed_trains_the_same():
 def test_of_too_many_examples_every_nth_is_read(tmp_path):
     pixels, labels = clothing.images(25, seed=6)
     batch = examples.record_batch(labels, pixels.reshape(25, -1), np.arange(25, dtype=np.int64))
-    with tf.io.TFRecordWriter(f"{tmp_path}/data-0.gz", "GZIP") as writer:
+    folder = tmp_path / "Split-train"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(f"{folder}/data-0.gz", "GZIP") as writer:
         for serialised in examples.serialise(batch):
             writer.write(serialised)
-    read, read_labels = classifier.load(str(tmp_path), SHAPE, limit=10)
+    read, read_labels = classifier.load(str(folder), SHAPE, limit=10)
     np.testing.assert_array_equal(read, pixels[::3])
     np.testing.assert_array_equal(read_labels, labels[::3])
-    records.write_counts(str(tmp_path.parent), {tmp_path.name: 24})
+    records.write_counts(str(tmp_path), {"train": 24})
     with pytest.raises(RunError, match="25 Examples were read, but 24 were written"):
-        classifier.load(str(tmp_path), SHAPE, limit=10)
+        classifier.load(str(folder), SHAPE, limit=10)

@@ -1,0 +1,18 @@
+"""What holds for every test: it writes into its own folder alone."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _nothing_beside_the_own_folder(request):
+    # Asked for before the test, so that it is still there after it.
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is not None:
+        # .lock is pytest's own.
+        files = (entry for entry in folder.parent.iterdir() if entry.is_file())
+        strays = [entry for entry in files if entry.name != ".lock"]
+        # Another test of this worker would read them: one such counts.json failed it.
+        for entry in strays:
+            entry.unlink()
+        assert not strays, f"written beside tmp_path: {strays}"
