@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from components.base import plugins
 from components.base.errors import UsageError
 from components.base.places import Places
 from components.base.settings import Settings
@@ -84,9 +85,10 @@ def check_names(settings: Settings) -> None:
     """Tries what the settings only name, before hours of work depend on it.
 
     Raises:
-      UsageError: a noise or model is not known, or the model does not take such images or an
-        argument that the Tuner is to try.
+      UsageError: a plug-in cannot be imported, a noise or model is not known, or the model does
+        not take such images or an argument that the Tuner is to try.
     """
+    plugins.load(settings.plugins)
     from components import models, noise
 
     for expression in (settings.noise.training, *settings.noise.evaluation):

@@ -44,6 +44,9 @@ def _check_noise(expression: str) -> str:
     return expression
 
 
+Module = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+"""A dotted name."""
+
 NoiseExpression = Annotated[str, pydantic.AfterValidator(_check_noise)]
 
 
@@ -331,6 +334,11 @@ class Settings(_Section):
 
     preset: str = DEFAULT_PRESET
     description: str = ""
+    plugins: Annotated[
+        tuple[Module, ...],
+        pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    ] = ()
+    """Modules that register noises, models or filters of your own (docs/plugins.md)."""
     seed: int = Field(1, ge=0, lt=2**31)
     image: ImageSettings = ImageSettings()
     data: DataSettings = DataSettings()

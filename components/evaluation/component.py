@@ -41,6 +41,7 @@ class QualityEvaluator(base_beam_component.BaseBeamComponent):
       model: The candidate.
       baseline_model: The pushed model, or an artifact without a SavedModel where none is.
       image, noise, evaluation: Sections of the settings.
+      plugins: Modules that register what the noises name.
       code: Fingerprint of the code, so that a change of it is not answered from the cache.
     """
 
@@ -55,12 +56,14 @@ class QualityEvaluator(base_beam_component.BaseBeamComponent):
         image: ImageSettings,
         noise: NoiseSettings,
         evaluation: EvaluationSettings,
+        plugins: tuple[str, ...],
         code: str,
     ):
         sections = {
             "image": image.model_dump(mode="json"),
             "noise": noise.model_dump(mode="json", exclude={"training"}),
             "evaluation": evaluation.model_dump(mode="json"),
+            "plugins": list(plugins),
             "code": code,
         }
         super().__init__(
@@ -84,5 +87,6 @@ def step(settings: Settings, transform: Any, trainer: Any, baseline: Any) -> Any
         image=settings.image,
         noise=settings.noise,
         evaluation=settings.evaluation,
-        code=sources.fingerprint(__name__),
+        plugins=settings.plugins,
+        code=sources.fingerprint(__name__, plugins=settings.plugins),
     )

@@ -16,7 +16,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, json_utils, path_utils
 
-from components.base import records
+from components.base import plugins, records
 from components.base.jobs import BeamExecutor
 from components.base.progress import tell
 from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
@@ -43,17 +43,25 @@ class _Measure(beam.DoFn):
       models: Name to SavedModel folder; the candidate is the first.
       image, noise: Sections of the settings.
       batch: Images measured at a time.
+      modules: Plug-ins.
     """
 
     def __init__(
-        self, models: dict[str, str], image: ImageSettings, noise: NoiseSettings, batch: int
+        self,
+        models: dict[str, str],
+        image: ImageSettings,
+        noise: NoiseSettings,
+        batch: int,
+        modules: Sequence[str],
     ):
         self._models = models
         self._image = image
         self._noise = noise
         self._batch = batch
+        self._modules = modules
 
     def setup(self) -> None:
+        plugins.load(self._modules)
         self._denoisers = {name: load_denoiser(path) for name, path in self._models.items()}
         self._measurement = Measurement(self._noise.evaluation, self._noise.seed)
         self._done = 0
@@ -110,6 +118,7 @@ def evaluate(
     noise: NoiseSettings,
     evaluation: EvaluationSettings,
     output: str,
+    modules: Sequence[str] = (),
 ) -> None:
     """Adds to `pipeline` what measures models and writes TFMA's results and the per-image figures.
 
@@ -119,6 +128,7 @@ def evaluate(
       models: SavedModel folders by name: `candidate`, and `baseline` where there is one.
       image, noise, evaluation: Sections of the settings.
       output: The folder to write.
+      modules: Plug-ins that the noises need.
     """
     config = eval_config.eval_config(
         noise.evaluation, evaluation, has_baseline=eval_config.BASELINE in models
@@ -136,7 +146,7 @@ def evaluate(
         | "Shards" >> beam.Create(test)
         | "Spread" >> beam.Reshuffle()
         | "Measure"
-        >> beam.ParDo(_Measure(models, image, noise, evaluation.batch_size)).with_outputs(
+        >> beam.ParDo(_Measure(models, image, noise, evaluation.batch_size, modules)).with_outputs(
             PER_IMAGE_FILE, main="extracts"
         )
     )
@@ -191,6 +201,7 @@ class Executor(BeamExecutor):
                 noise,
                 EvaluationSettings.model_validate(sections["evaluation"]),
                 evaluated.uri,
+                sections.get("plugins", ()),
             )
 
         records.check_read(

@@ -15,9 +15,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from components.base import plugins
 from components.filters.base import FILTERS, Filter, register
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
+plugins.load()
 
 __all__ = ["FILTERS", "Filter", "register"]

@@ -17,9 +17,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from components.base import plugins
 from components.models.base import MODELS, Architecture, build, encoder, listing, register
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
+plugins.load()
 
 __all__ = ["MODELS", "Architecture", "build", "encoder", "listing", "register"]

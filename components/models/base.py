@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from components.base import plugins
 from components.base.errors import UsageError
 
 BOTTLENECK = "bottleneck"
@@ -26,7 +27,7 @@ class Architecture:
       name: What `build` and `--set model.name=` call it.
       function: Takes the image shape, and arguments by keyword; returns the model.
       source: Where it was published.
-      preset: Name of the preset with its published setting.
+      preset: Name of the preset with its published setting; empty for one of a plug-in.
     """
 
     name: str
@@ -49,7 +50,8 @@ def register(
     def decorate(function: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
         if name in MODELS:
             raise ValueError(f"two models are called {name!r}")
-        MODELS[name] = Architecture(name, function, source, preset or name)
+        ours = plugins.origin(function) == "denoise"
+        MODELS[name] = Architecture(name, function, source, preset or (name if ours else ""))
         return function
 
     return decorate
@@ -70,7 +72,10 @@ def build(name: str, image_shape: tuple[int, int, int], **arguments: Any) -> ker
       UsageError: unknown name or argument, or an image size the architecture cannot take.
     """
     if name not in MODELS:
-        raise UsageError(f"model.name: there is no model {name!r}. Known: {', '.join(MODELS)}.")
+        raise UsageError(
+            f"model.name: there is no model {name!r}. Known: {', '.join(MODELS)}. "
+            "One of your own is known where `plugins` names its module."
+        )
     architecture = MODELS[name]
     unknown = arguments.keys() - architecture.arguments.keys()
     if unknown:
@@ -95,7 +100,8 @@ def encoder(model: keras.Model) -> keras.Model | None:
 
 
 def listing() -> list[dict[str, Any]]:
-    """Every architecture, as plain values: name, parameters at 28x28x1, preset, source."""
+    """Every architecture, as plain values: name, parameters at 28x28x1, preset, source,
+    arguments, origin."""
     return [
         {
             "name": architecture.name,
@@ -103,6 +109,7 @@ def listing() -> list[dict[str, Any]]:
             "preset": architecture.preset,
             "source": architecture.source,
             "arguments": architecture.arguments,
+            "origin": plugins.origin(architecture.function),
         }
         for architecture in sorted(MODELS.values(), key=lambda item: item.name)
     ]

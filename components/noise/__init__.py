@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from components.base import plugins
 from components.noise.base import NOISES, Noise, Parameter, listing, register
 from components.noise.draws import Draws, FreshDraws, KeyedDraws
 from components.noise.expression import parse
@@ -23,6 +24,7 @@ from components.noise.fixed import assigned_noise, fixed_noise
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
+plugins.load()
 
 __all__ = [
     "NOISES",

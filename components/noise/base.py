@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from components.base import plugins
 from components.base.errors import UsageError
 from components.noise.draws import Draws, FreshDraws
 
@@ -191,13 +192,15 @@ def register(kind: str) -> Callable[[type[Noise]], type[Noise]]:
             raise ValueError(f"two noises are called {kind!r}: {NOISES[kind]} and {noise}")
         noise.kind = kind
         NOISES[kind] = noise
-        return keras.saving.register_keras_serializable(package="denoise")(noise)
+        # A plug-in's class may be called as one of ours is.
+        package = plugins.origin(noise).partition(".")[0]
+        return keras.saving.register_keras_serializable(package=package)(noise)
 
     return decorate
 
 
 def listing() -> list[dict[str, Any]]:
-    """Every noise, as plain values: name, usage, parameters, formula, source."""
+    """Every noise, as plain values: name, usage, parameters, formula, source, origin."""
     return [
         {
             "name": kind,
@@ -205,6 +208,7 @@ def listing() -> list[dict[str, Any]]:
             "parameters": [dataclasses.asdict(parameter) for parameter in noise.parameters],
             "formula": noise.formula,
             "source": noise.source,
+            "origin": plugins.origin(noise),
         }
         for kind, noise in sorted(NOISES.items())
     ]

@@ -75,7 +75,10 @@ def _argument(node: ast.expr) -> Any:
 
 def _make(kind: str, positional: list[Any], named: dict[str, Any]) -> Noise:
     if kind not in NOISES:
-        raise UsageError(f"there is no noise {kind!r}. Known: {_known()}.")
+        raise UsageError(
+            f"there is no noise {kind!r}. Known: {_known()}. One of your "
+            "own is known where `plugins` names its module."
+        )
     noise: Any = NOISES[kind]
     names = [parameter.name for parameter in noise.parameters]
     if noise.combines:

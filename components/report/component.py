@@ -102,14 +102,15 @@ def step(settings: Settings, places: Places, made: Mapping[str, Any]) -> Any:
         for name, (maker, output) in INPUTS.items()
         if name not in OPTIONAL or maker in made
     }
+    plugins = settings.plugins
     return Report(
         settings=settings,
         data_folder=places.data,
         code={
             "ingestion": sources.fingerprint("components.csv_ingestion.component"),
-            "Transform": sources.fingerprint("components.transform.component"),
-            "training": sources.fingerprint("components.training.component"),
-            "report": sources.fingerprint(__name__),
+            "Transform": sources.fingerprint("components.transform.component", plugins=plugins),
+            "training": sources.fingerprint("components.training.component", plugins=plugins),
+            "report": sources.fingerprint(__name__, plugins=plugins),
         },
         **inputs,
     )

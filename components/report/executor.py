@@ -26,10 +26,12 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
       data_folder: Where the CSVs were.
       output: The folder to write.
     """
+    from components.base import plugins
     from components.base.progress import tell
     from components.image import png
     from components.report import page, pictures, plots
 
+    plugins.load(sections["settings"].get("plugins", ()))
     folder = pathlib.Path(output)
     figures_folder = folder / FIGURES_FOLDER
     figures_folder.mkdir(parents=True, exist_ok=True)

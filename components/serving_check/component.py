@@ -74,5 +74,5 @@ def step(settings: Settings, trainer: Any) -> Any:
         model_run=trainer.outputs["model_run"],
         tolerance=settings.serving.tolerance,
         examples=settings.serving.check_examples,
-        code=sources.fingerprint(__name__),
+        code=sources.fingerprint(__name__, plugins=settings.plugins),
     )

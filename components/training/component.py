@@ -28,7 +28,7 @@ def step(settings: Settings, transform: Any, start: Any | None, tuner: Any | Non
         base_model=start.outputs["model"] if start else None,
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         custom_config={
-            **settings.sections("image", "noise", "model", "training", "seed"),
-            "code": code.fingerprint(__name__),
+            **settings.sections("image", "noise", "model", "training", "seed", "plugins"),
+            "code": code.fingerprint(__name__, plugins=settings.plugins),
         },
     )

@@ -22,6 +22,8 @@ class Job(pydantic.BaseModel, frozen=True):
     training: TrainingSettings
     seed: int
     """Of the weights, the shuffling and the noise."""
+    plugins: tuple[str, ...] = ()
+    """Modules that register what the settings name."""
     code: str = ""
     """Fingerprint of the code that trains."""
     train_files: tuple[str, ...]

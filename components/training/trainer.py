@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.base import child
+from components.base import child, plugins
 from components.base.errors import RunError
 from components.base.files import write_json
 from components.base.settings import TrainingSettings
@@ -57,6 +57,7 @@ def run(job: Job) -> None:
     Raises:
       DenoiseError: as `train`.
     """
+    plugins.load(job.plugins)
     tried: list[Candidate] = []
     if recipe.precision(job.training, gpus()) is None:
         tried = precision.measured(job, job.step_folder)

@@ -66,9 +66,9 @@ def step(settings: Settings, ingestion: Any, schema: Any, after: Any) -> Any:
         schema=schema.outputs["schema"],
         preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
         custom_config={
-            **settings.sections("image"),
+            **settings.sections("image", "plugins"),
             "noise": settings.noise.model_dump(mode="json", include={"evaluation", "seed"}),
-            "code": code.fingerprint(__name__),
+            "code": code.fingerprint(__name__, plugins=settings.plugins),
         },
     )
     transform.add_upstream_node(after)

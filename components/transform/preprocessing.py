@@ -21,7 +21,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     Args:
       inputs: `image` int64 (N, H*W*C), 0 to 255; `label` int64 (N, 1) or (N,); `key`
         int64, the same.
-      custom_config: Sections `image` and `noise` of the settings, as plain values.
+      custom_config: Sections `image`, `noise` and `plugins` of the settings, as plain values.
 
     Returns:
       `clean` and `noisy` float32 (N, H, W, C) in [0, 1]; `noise` string (N,), the noise's
@@ -30,9 +30,11 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     """
     import tensorflow as tf
 
+    from components.base import plugins
     from components.image.pixels import normalise
     from components.noise import assigned_noise, parse
 
+    plugins.load(custom_config.get("plugins", ()))
     image = ImageSettings.model_validate(custom_config["image"])
     settings = NoiseSettings.model_validate(custom_config["noise"])
 

@@ -32,9 +32,9 @@ def step(settings: Settings, transform: Any) -> Any | None:
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["validation"]),
         custom_config={
-            **settings.sections("image", "model", "seed", "tuner"),
+            **settings.sections("image", "model", "seed", "tuner", "plugins"),
             "noise": settings.noise.model_dump(mode="json", include={"training"}),
             "training": settings.training.model_dump(mode="json", exclude=_NO_TRIAL),
-            "code": code.fingerprint(__name__),
+            "code": code.fingerprint(__name__, plugins=settings.plugins),
         },
     )

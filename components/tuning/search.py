@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tfx.components.tuner.component import TunerFnResult
 
 from components import models
-from components.base import progress
+from components.base import plugins, progress
 from components.base.errors import RunError, UsageError
 from components.base.settings import Search, TrainingSettings, TunerSettings
 from components.training import precision, recipe
@@ -245,6 +245,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     config = fn_args.custom_config
     folder = pathlib.Path(fn_args.working_dir)
     given = _job(config, fn_args, {})
+    plugins.load(given.plugins)
     settings = TunerSettings.model_validate(config["tuner"])
     policy = recipe.precision(given.training, gpus())
     if policy is None:

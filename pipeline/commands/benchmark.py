@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from components.base import files
+from components.base import files, plugins
 from pipeline.commands import options
 from pipeline.commands.session import answer, data_folder, read_by, session
 from pipeline.commands.version import require
@@ -39,6 +39,7 @@ def benchmark(
     settings = config.load(preset, set_ or [])
     place = Workspace(workspace)
     with session(place.logs, "benchmark", verbose) as (out, _, steps):
+        plugins.load(settings.plugins)
         from pipeline.benchmark import run as benchmarking
         from pipeline.benchmark.contents import BENCHMARK_FILE, FIGURES_FOLDER, PAGE_FILE
         from pipeline.benchmark.tables import show

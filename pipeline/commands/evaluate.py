@@ -59,7 +59,7 @@ def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
     Args:
       saved_model: A folder with a `serving_default` that answers `image` with `denoised`.
       folder: A data folder; `test` is read.
-      settings: `image`, `data.classes`, `noise` and `evaluation.batch_size` count.
+      settings: `image`, `data.classes`, `noise`, `plugins` and `evaluation.batch_size` count.
 
     Returns:
       By noise and label, and for all of either; the same figures a run's Evaluator gives.
@@ -67,15 +67,17 @@ def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
     Raises:
       DataError: the data cannot be read.
       ModelError: the model cannot be loaded or takes other images.
+      UsageError: a plug-in or a noise is not one.
     """
     import numpy as np
 
-    from components.base import progress
+    from components.base import plugins, progress
     from components.csv_ingestion.data_folder import rows
     from components.evaluation.measure import FIGURES, Measurement, load_denoiser, sums
     from components.image.pixels import normalise
     from pipeline.history.summary import ALL, Metrics
 
+    plugins.load(settings.plugins)
     denoise = load_denoiser(saved_model)
     measurement = Measurement(settings.noise.evaluation, settings.noise.seed)
     totals: dict[tuple[str, str], np.ndarray] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from components.base import plugins
 from components.base.errors import DataError, UsageError
 from components.base.files import shown
 from pipeline.commands import options
@@ -73,6 +74,8 @@ def predict(
                     inputs, output, source, settings.beam.pipeline_args, overwrite
                 )
             else:
+                if add_noise:
+                    plugins.load(settings.plugins)
                 from serving.predict.denoisers import open_denoiser
                 from serving.predict.run import predict as predict_files
 

@@ -101,14 +101,19 @@ def _plain(value: Any) -> Any:
 
 
 def listing(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
-    """Prints a registry: JSON with all of each row, or a table of some columns."""
+    """Prints a registry: JSON with all of each row, or a table of some columns.
+
+    With `origin`, where one is of a plug-in.
+    """
 
     def show(console: rich.console.Console) -> None:
         import rich.box
         import rich.table
 
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
-        for column in columns:
+        # Ours say nothing where there are no others.
+        origin = ("origin",) if any(row["origin"] != "denoise" for row in rows) else ()
+        for column in (*columns, *origin):
             number = isinstance(rows[0][column], int)
             table.add_column(
                 column,
@@ -116,7 +121,7 @@ def listing(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool)
                 no_wrap=column in ("name", "parameters", "preset"),
             )
         for row in rows:
-            values = [row[column] for column in columns]
+            values = [row[column] for column in (*columns, *origin)]
             table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in values))
         console.print(table)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar
 
-from components.base import child, code, libraries
+from components.base import child, code, libraries, plugins
 from components.base.errors import DenoiseError, UsageError
 from components.base.places import Places
 from components.base.settings import Settings
@@ -48,6 +48,7 @@ def run(
     # What the children need is imported here, once.
     from components import models, noise  # noqa: F401
 
+    plugins.load(settings.plugins)
     _apart(dag.check_names, settings)
     _check_leads(settings)
     launcher = _Launcher(settings, _prepare(settings, workspace, data), workspace)
