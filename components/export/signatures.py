@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.export.requests import write_warmup_requests
 from components.image.pixels import MAX_PIXEL, normalise, quantise
-from components.image.reader import read_in_graph
+from components.image.reader import read_batch_in_graph
 
 if TYPE_CHECKING:
     import keras
@@ -99,13 +99,9 @@ class _Endpoints:
     def predict_encoded(self, image_bytes: Any) -> dict[str, Any]:
         import tensorflow as tf
 
-        spec = tf.TensorSpec((self._pixels,), tf.uint8)
-        pixels = tf.map_fn(self._decode, image_bytes, fn_output_signature=spec)
+        pixels = read_batch_in_graph(image_bytes, self._shape)
         denoised = tf.cast(quantise(self._denoise(normalise(pixels, self._shape))), tf.uint8)
-        encoded = tf.map_fn(
-            tf.io.encode_png, denoised, fn_output_signature=tf.TensorSpec((), tf.string)
-        )
-        return {"denoised_bytes": encoded}
+        return {"denoised_bytes": tf.io.encode_png(denoised)}
 
     def predict_examples(self, examples: Any) -> dict[str, Any]:
         import tensorflow as tf
@@ -141,18 +137,6 @@ class _Endpoints:
     def _from_pixels(self, pixels: Any) -> Any:
         pixels = _in_range(pixels, 0, MAX_PIXEL, "pixels: expected integers from 0 to 255.")
         return self._denoise(normalise(pixels, self._shape))
-
-    def _decode(self, encoded: Any) -> Any:
-        import tensorflow as tf
-
-        height, width, channels = self._shape
-        image = read_in_graph(encoded, channels)
-        expected = f"image_bytes: expected a PNG or JPEG of {width}x{height} pixels, found shape"
-        right_size = tf.reduce_all(tf.equal(tf.shape(image), self._shape))
-        with tf.control_dependencies(
-            [tf.debugging.Assert(right_size, [expected, tf.shape(image)])]
-        ):
-            return tf.reshape(image, (self._pixels,))
 
 
 def _sized(name: str, values: Any, each: tuple[int, ...]) -> Any:

@@ -38,6 +38,9 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC_INTERPRETATION = 262
 _WHITE_IS_ZERO = 0
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_HEAD = 1 << 17
+"""Bytes in which metadata are looked for: they are first, and rarely this long."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,21 +175,17 @@ def read_in_graph(encoded: Any, channels: int) -> Any:
     import tensorflow as tf
 
     def from_jpeg() -> Any:
-        rgb = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
         # oneDNN warns of a transposition of bytes.
-        turned = _turned(tf.cast(rgb, tf.float32), _orientation(encoded))
-        return tf.cast(turned, tf.uint8)
+        rgb = tf.cast(_decoded_jpeg(encoded), tf.float32)
+        return tf.cast(_turned(rgb, _orientation(encoded)), tf.uint8)
 
     def from_png() -> Any:
-        def laid_on_white(values: Any) -> Any:
-            return tf.cast(_on_white(values[..., :3], values[..., 3:]), tf.uint8)
-
         def deep() -> Any:
             values = tf.io.decode_png(encoded, channels=4, dtype=tf.uint16)
-            return laid_on_white((tf.cast(values, tf.float32) + 128) // 257)
+            return _laid_on_white((tf.cast(values, tf.float32) + 128) // 257)
 
         def transparent() -> Any:
-            return laid_on_white(tf.cast(tf.io.decode_png(encoded, channels=4), tf.float32))
+            return _laid_on_white(tf.io.decode_png(encoded, channels=4))
 
         def opaque_unless_told() -> Any:
             # The alpha channel that TensorFlow adds to less than 8 bits is not opaque, so it is
@@ -207,13 +206,92 @@ def read_in_graph(encoded: Any, channels: int) -> Any:
 
     rgb = tf.case(
         [
-            (tf.equal(tf.strings.substr(encoded, 0, 3), b"\xff\xd8\xff"), from_jpeg),
-            (tf.equal(tf.strings.substr(encoded, 0, 8), b"\x89PNG\r\n\x1a\n"), from_png),
+            (tf.equal(tf.strings.substr(encoded, 0, len(_JPEG)), _JPEG), from_jpeg),
+            (tf.equal(tf.strings.substr(encoded, 0, len(_PNG)), _PNG), from_png),
         ],
         default=refused,
     )
-    rgb = tf.ensure_shape(rgb, (None, None, 3))
+    return _in_channels(tf.ensure_shape(rgb, (None, None, 3)), channels)
+
+
+def _decoded_jpeg(encoded: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _laid_on_white(rgba: Any) -> Any:
+    """Values from 0 to 255 (..., 4) to uint8 (..., 3)."""
+    import tensorflow as tf
+
+    values = tf.cast(rgba, tf.float32)
+    return tf.cast(_on_white(values[..., :3], values[..., 3:]), tf.uint8)
+
+
+def _in_channels(rgb: Any, channels: int) -> Any:
+    import tensorflow as tf
+
     return tf.cast(_luma(tf.cast(rgb, tf.float32)), tf.uint8) if channels == 1 else rgb
+
+
+def read_batch_in_graph(encoded: Any, shape: tuple[int, int, int]) -> Any:
+    """`read_in_graph` of images of one size.
+
+    Files of the usual kinds, if they are alone in a batch, take the operations of decoding for
+    each image and all others once: 64 of 28x28 in a fifth of the time.
+
+    Args:
+      encoded: string (N,), the files' bytes.
+      shape: (H, W, C), C is 1 for grey, 3 for RGB.
+
+    Returns:
+      uint8 (N, H, W, C). Other bytes, or an image of another size, raise INVALID_ARGUMENT.
+    """
+    import tensorflow as tf
+
+    height, width, channels = shape
+
+    def each(read: Any, depth: int) -> Any:
+        def one(content: Any) -> Any:
+            image = read(content)
+            found = tf.shape(image)
+            expected = (
+                f"image_bytes: expected a PNG or JPEG of {width}x{height} pixels, found shape"
+            )
+            right = tf.reduce_all(tf.equal(found[:2], (height, width)))
+            with tf.control_dependencies([tf.debugging.Assert(right, [expected, found])]):
+                return tf.reshape(image, (height, width, depth))
+
+        spec = tf.TensorSpec((height, width, depth), tf.uint8)
+        return tf.map_fn(one, encoded, fn_output_signature=spec)
+
+    def of_pngs() -> Any:
+        # Their heads tell the size.
+        spec = tf.TensorSpec((height, width, 4), tf.uint8)
+        values = tf.map_fn(
+            lambda content: tf.ensure_shape(tf.io.decode_png(content, channels=4), spec.shape),
+            encoded,
+            fn_output_signature=spec,
+        )
+        opaque = tf.reduce_all(tf.equal(values[..., 3], MAX_PIXEL))
+        rgb = tf.cond(opaque, lambda: values[..., :3], lambda: _laid_on_white(values))
+        return _in_channels(rgb, channels)
+
+    def of_jpegs() -> Any:
+        return _in_channels(each(_decoded_jpeg, 3), channels)
+
+    def of_any() -> Any:
+        return each(lambda content: read_in_graph(content, channels), channels)
+
+    sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    png_head = _PNG + b"\0\0\0\rIHDR" + sizes + b"\x08"
+    pngs = tf.equal(tf.strings.substr(encoded, 0, len(png_head)), png_head)
+    heads = tf.strings.substr(encoded, 0, _HEAD)
+    exif = tf.strings.regex_full_match(heads, r"\C*Exif\x00\x00\C*")
+    jpegs = tf.equal(tf.strings.substr(encoded, 0, len(_JPEG)), _JPEG) & ~exif
+    return tf.case(
+        [(tf.reduce_all(pngs), of_pngs), (tf.reduce_all(jpegs), of_jpegs)], default=of_any
+    )
 
 
 def _turned(image: Any, orientation: Any) -> Any:
@@ -232,10 +310,10 @@ def _turned(image: Any, orientation: Any) -> Any:
 
 
 def _head(encoded: Any) -> Any:
-    """What comes before the pixels as int32 (bytes,): metadata are first, and rarely this long."""
+    """What comes before the pixels as int32 (bytes,)."""
     import tensorflow as tf
 
-    return tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, 1 << 17), tf.uint8), tf.int32)
+    return tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEAD), tf.uint8), tf.int32)
 
 
 def _places(data: Any, mark: bytes) -> Any:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from components.base.errors import DataError
-from components.image.reader import read_image, read_in_graph
+from components.image.reader import read_batch_in_graph, read_image, read_in_graph
 
 CASES = pathlib.Path(__file__).parents[2] / "cases"
 HEIGHT, WIDTH = 5, 7
@@ -211,13 +211,26 @@ def in_graph():
     }
 
 
+@pytest.fixture(scope="module")
+def batch_in_graph():
+    return {
+        channels: tf.function(
+            lambda encoded, channels=channels: read_batch_in_graph(
+                encoded, (HEIGHT, WIDTH, channels)
+            ),
+            input_signature=[tf.TensorSpec((None,), tf.string)],
+        )
+        for channels in (1, 3)
+    }
+
+
 def _encoded(image: PIL.Image.Image, kind: str, **options) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
-def test_a_graph_reads_the_same(in_graph, tmp_path):
+def test_a_graph_reads_the_same(in_graph, batch_in_graph, tmp_path):
     random = np.random.default_rng(1)
     values = random.integers(0, 256, (HEIGHT, WIDTH, 4), np.uint8)
     deep = random.integers(0, 65536, (HEIGHT, WIDTH), np.uint16)
@@ -250,20 +263,44 @@ def test_a_graph_reads_the_same(in_graph, tmp_path):
         little.update(exif)
         assert b"Exif\0\0II*" in little.tobytes()
         files[f"little-endian {orientation}"] = _encoded(big, "JPEG", exif=little)
-    for name, content in files.items():
-        (tmp_path / "file").write_bytes(content)
-        for channels, read in in_graph.items():
+    for channels, read in in_graph.items():
+        batch = batch_in_graph[channels]
+        upright = {}
+        for name, content in files.items():
+            (tmp_path / "file").write_bytes(content)
             wanted = read_image(tmp_path / "file", channels).pixels
             np.testing.assert_array_equal(read(content).numpy(), wanted, err_msg=name)
+            if wanted.shape[:2] == (HEIGHT, WIDTH):
+                np.testing.assert_array_equal(batch([content]).numpy(), [wanted], err_msg=name)
+                upright[name] = (content, wanted)
+            else:
+                with pytest.raises(tf.errors.InvalidArgumentError, match=f"{WIDTH}x{HEIGHT}"):
+                    batch([content])
+        for names in (["L", "RGBA"], ["RGB", "L"], ["JPEG", "grey JPEG"], list(upright)):
+            contents, wanted = zip(*(upright[name] for name in names), strict=True)
+            np.testing.assert_array_equal(batch(list(contents)).numpy(), wanted, err_msg=str(names))
+        assert batch(tf.constant([], tf.string)).shape == (0, HEIGHT, WIDTH, channels)
     cmyk = (CASES / "cmyk.jpg").read_bytes()
     wanted = read_image(CASES / "cmyk.jpg", 1).pixels.astype(int)
     assert np.abs(in_graph[1](cmyk).numpy() - wanted).max() <= 12
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"text", b"\x89PNG\r\n", b"\xff\xd8\xff\xe0"])
-def test_a_graph_refuses_other_bytes(in_graph, content):
+def test_a_graph_refuses_other_bytes(in_graph, batch_in_graph, content):
     with pytest.raises(tf.errors.InvalidArgumentError):
         in_graph[1](content)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        batch_in_graph[1]([content])
+
+
+def test_a_batch_is_as_good_as_its_worst_image(batch_in_graph):
+    right = _encoded(PIL.Image.new("L", (WIDTH, HEIGHT)), "PNG")
+    for kind in ("PNG", "JPEG"):
+        wrong = _encoded(PIL.Image.new("L", (WIDTH, HEIGHT + 1)), kind)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"of {WIDTH}x{HEIGHT} pixels"):
+            batch_in_graph[1]([right, wrong])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        batch_in_graph[1]([right, right[:-20]])
 
 
 @settings(max_examples=200, deadline=None)
