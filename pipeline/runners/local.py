@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import IO, Any, TypeVar
 
 from components.base import child, code, libraries, plugins
-from components.base.errors import DenoiseError, UsageError
+from components.base.errors import DenoiseError, RunError, UsageError
 from components.base.places import Places
 from components.base.settings import Settings
 from components.csv_ingestion import data_folder
@@ -64,6 +64,10 @@ def run(
             except Exception as error:
                 steps.finish("failed")
                 failure = explained(name, error, str(workspace.root))
+                damaged = launcher.set_damaged_aside()
+                if damaged:
+                    failure = RunError("\n".join([str(failure), *damaged]))
+                    failure.step = name
                 failure.__cause__ = error
                 break
             seconds[name] = steps.finish(launcher.steps.latest(name).state)
@@ -141,7 +145,8 @@ class _Launcher:
         # Before what it writes is removed.
         left = self._cancel_left()
         self._lineage.close_interrupted()
-        self.set_aside = [*left, *self._set_aside(workspace.root / "set_aside" / self.run_id)]
+        self._aside = workspace.root / "set_aside" / self.run_id
+        self.set_aside = [*left, *self._set_aside(self._aside)]
         """What was found in the way, for people."""
         self.nodes: dict[str, Any] = {
             node.pipeline_node.node_info.id: node.pipeline_node for node in self._ir.nodes
@@ -178,7 +183,30 @@ class _Launcher:
                 f"{self._pipeline_root}: {number} folders in it are of runs that metadata.sqlite "
                 f"does not know. They were moved to {target}."
             )
+        removed = outputs.prune(target.parent)
+        if removed:
+            lines.append(
+                f"{target.parent}: what {removed} earlier runs had moved there was removed; that "
+                "of the newest ones is kept."
+            )
         return lines
+
+    def set_damaged_aside(self) -> list[str]:
+        """After a failure: moves outputs of this run whose bytes are not those that were written,
+        though neither size nor time of change tells it; says which."""
+        mine = {
+            output.id
+            for step in self.steps
+            for of_name in step.outputs.values()
+            for output in of_name
+        }
+        found = outputs.set_broken_aside(
+            self._pipeline_root, self._lineage.steps(), self._aside, suspected=mine
+        )
+        return [
+            f"{line}. It was moved to {self._aside}: run again, and it is made again."
+            for line in found
+        ]
 
     def launch(self, node: Any) -> None:
         """Runs one node, or finds it in the cache."""

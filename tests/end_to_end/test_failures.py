@@ -45,7 +45,7 @@ def test_a_killed_run_goes_on_where_it_stopped(fresh):
 
 
 def test_what_a_forgotten_run_left_is_not_read(tmp_path, data):
-    """The metadata is lost, so the steps' folders are numbered anew; and a cached file is cut."""
+    """The metadata is lost, so the steps' folders are numbered anew; and a cached file changed."""
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
     other = clothing.write_csvs(tmp_path / "other", train=300, test=40, seed=11)
@@ -68,10 +68,13 @@ def test_what_a_forgotten_run_left_is_not_read(tmp_path, data):
     assert records.count([f"{left}/Split-test/*"]) == TEST
 
     [shard] = examples.glob("Split-test/*")
-    shard.write_bytes(shard.read_bytes()[:-100])
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
     again = fresh.run("training.epochs=1", "report.classifier=false")
     assert again.returncode == 0, again.stderr[-4000:]
-    assert f"Transform: {examples}: Split-test/{shard.name} has" in again.stderr
+    told = f"Transform: {examples}: Split-test/{shard.name} was changed since it was written"
+    assert told in again.stderr
     assert "the step runs again" in again.stderr
     states = _states(fresh)
     assert (states["CsvIngestion"], states["Transform"]) == ("cached", "done")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
 
 import pytest
@@ -68,6 +70,10 @@ def test_whole_outputs_stay(root, tmp_path):
             lambda file: file.with_name("other.gz").touch(),
             "Split-train/other.gz was not written by the step",
         ),
+        (
+            lambda file: file.write_bytes(b"1244"),
+            "Split-train/data.gz was changed since it was written",
+        ),
     ],
 )
 def test_an_output_that_is_not_as_it_was_written_is_moved(root, tmp_path, damage, told):
@@ -80,3 +86,44 @@ def test_an_output_that_is_not_as_it_was_written_is_moved(root, tmp_path, damage
     assert not folder.exists()
     assert "Transform/examples/2/counts.json" in files(tmp_path / "aside")
     assert outputs.set_broken_aside(root, steps, tmp_path / "aside") == []
+
+
+def test_a_change_that_nothing_tells_is_found_when_it_is_looked_for(root, tmp_path):
+    """As a disk makes it; the time of change stays."""
+    steps = Steps([step(root, 1)])
+    outputs.note_sizes(root, steps)
+    file = root / "Transform" / "examples" / "1" / "Split-train" / "data.gz"
+    before = file.stat()
+    file.write_bytes(b"1244")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert outputs.set_broken_aside(root, steps, tmp_path / "aside") == []
+    found = outputs.set_broken_aside(root, steps, tmp_path / "aside", suspected={1})
+    told = "Split-train/data.gz was changed since it was written"
+    assert found == [f"Transform: {file.parent.parent}: {told}"]
+
+
+def test_a_copied_workspace_is_whole(root, tmp_path):
+    """Its files have other times of change; and notes of sizes alone are those of before."""
+    steps = Steps([step(root, 1)])
+    outputs.note_sizes(root, steps)
+    for file in root.rglob("*"):
+        os.utime(file, ns=(1, 1))
+    assert outputs.set_broken_aside(root, steps, tmp_path / "aside") == []
+    [noted] = root.glob("Transform/.system/sizes/*.json")
+    content = json.loads(noted.read_text())
+    content["files"] = {name: entry[0] for name, entry in content["files"].items()}
+    noted.write_text(json.dumps(content))
+    assert outputs.set_broken_aside(root, steps, tmp_path / "aside", suspected={1}) == []
+
+
+def test_what_the_newest_runs_set_aside_is_kept(tmp_path):
+    assert outputs.prune(tmp_path / "absent") == 0
+    for day in range(1, 6):
+        (tmp_path / f"2026010{day}T000000" / "Transform").mkdir(parents=True)
+    assert outputs.prune(tmp_path) == 2
+    assert sorted(path.name[:8] for path in tmp_path.iterdir()) == [
+        "20260103",
+        "20260104",
+        "20260105",
+    ]
+    assert outputs.prune(tmp_path) == 0
