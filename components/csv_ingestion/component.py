@@ -15,7 +15,7 @@ from components.base import code
 from components.base.files import escape_pattern
 from components.base.places import Places
 from components.base.settings import DataSettings, ImageSettings, Settings
-from components.csv_ingestion import executor, ingest
+from components.csv_ingestion import executor, parts
 
 
 def input_config(input_base: str) -> example_gen_pb2.Input:
@@ -30,7 +30,7 @@ def input_config(input_base: str) -> example_gen_pb2.Input:
     return example_gen_pb2.Input(
         splits=[
             example_gen_pb2.Input.Split(name=split, pattern=f"{above}{split}/*.[cC][sS][vV]*")
-            for split in ingest.INPUT_SPLITS
+            for split in parts.INPUT_SPLITS
         ]
     )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -23,7 +22,7 @@ from components.base import records
 from components.base.errors import DataError, RunError
 from components.base.jobs import BeamExecutor
 from components.base.settings import DataSettings, ImageSettings
-from components.csv_ingestion import data_folder, ingest, reader
+from components.csv_ingestion import data_folder, ingest, parts, reader
 from components.csv_ingestion.result import (
     DIRECTORY,
     QUARANTINE_FILE,
@@ -33,9 +32,6 @@ from components.csv_ingestion.result import (
     QuarantinedRow,
     read_quarantine,
 )
-
-_SHOWN = 5
-"""Bad rows and bad files an error shows."""
 
 
 class Executor(BeamExecutor):
@@ -76,10 +72,10 @@ class Executor(BeamExecutor):
             input_base,
             [split.name for split in input_config.splits],
             reader.RowFormat(image.pixels, len(data.classes), image.width),
-            ingest.workers(self._beam_pipeline_args or ()),
+            parts.workers(self._beam_pipeline_args or ()),
         )
 
-        fileio.makedirs(ingest.parts_directory(artifact.uri))
+        fileio.makedirs(parts.parts_directory(artifact.uri))
         with self.running(artifact) as pipeline:
             _ = (
                 pipeline
@@ -95,18 +91,24 @@ class Executor(BeamExecutor):
                 )
             )
 
-        reports = list(ingest.read_reports(artifact.uri, ranges))
+        reports = list(parts.read_reports(artifact.uri, len(ranges), ingest.RangeReport))
         _write_quarantine(artifact.uri, reports)
         span = data_folder.span_number(input_base) or 0
         summary = _summarise(reports, span, ignored)
         _check(summary, ranges, reports, artifact.uri, input_base, data)
-        summary.overlap = ingest.overlap(artifact.uri, ranges)
+        summary.overlap = parts.overlap(
+            artifact.uri,
+            {
+                split: [element.number for element in ranges if element.input_split == split]
+                for split in parts.INPUT_SPLITS
+            },
+        )
         with fileio.open(os.path.join(artifact.uri, DIRECTORY, SUMMARY_FILE), "w") as file:
             file.write(summary.model_dump_json(indent=2) + "\n")
         records.write_counts(artifact.uri, summary.examples)
-        fileio.rmtree(ingest.parts_directory(artifact.uri))
+        fileio.rmtree(parts.parts_directory(artifact.uri))
 
-        artifact.split_names = artifact_utils.encode_split_names(list(ingest.OUTPUT_SPLITS))
+        artifact.split_names = artifact_utils.encode_split_names(list(parts.OUTPUT_SPLITS))
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(artifact, "tfrecords_gzip")
         artifact.set_int_custom_property(utils.SPAN_PROPERTY_NAME, span)
@@ -137,15 +139,15 @@ def _fingerprint(exec_properties: dict[str, Any], artifact: types.Artifact) -> N
 
 def _write_quarantine(examples_uri: str, reports: list[ingest.RangeReport]) -> None:
     """Joins the ranges' quarantined rows, with lines counted from the file's beginning."""
-    parts = ingest.parts_directory(examples_uri)
+    folder = parts.parts_directory(examples_uri)
     if not any(report.quarantined for report in reports):
         return
     with fileio.open(os.path.join(examples_uri, DIRECTORY, QUARANTINE_FILE), "w") as joined:
-        for _, of_file in itertools.groupby(reports, key=lambda report: report.file):
+        for _, of_file in itertools.groupby(enumerate(reports), key=lambda item: item[1].file):
             lines_before = 0
-            for report in of_file:
+            for number, report in of_file:
                 if report.quarantined:
-                    with fileio.open(ingest.quarantine_path(parts, report.number), "r") as part:
+                    with fileio.open(parts.quarantine_path(folder, number), "r") as part:
                         for line in part:
                             row = QuarantinedRow.model_validate_json(line)
                             row.line += lines_before
@@ -158,33 +160,26 @@ def _summarise(
 ) -> IngestionSummary:
     files = []
     for name, of_file in itertools.groupby(reports, key=lambda report: report.file):
-        parts = list(of_file)
+        of_ranges = list(of_file)
         files.append(
             FileSummary(
                 file=name,
-                input_split=parts[0].input_split,
-                rows=sum(part.rows for part in parts),
-                examples=_sum(part.examples for part in parts),
-                quarantined=_sum(part.quarantined for part in parts),
+                input_split=of_ranges[0].input_split,
+                rows=sum(report.rows for report in of_ranges),
+                examples=parts.total(report.examples for report in of_ranges),
+                quarantined=parts.total(report.quarantined for report in of_ranges),
             )
         )
-    empty = dict.fromkeys(ingest.OUTPUT_SPLITS, 0)
+    empty = dict.fromkeys(parts.OUTPUT_SPLITS, 0)
     return IngestionSummary(
         rows=sum(file.rows for file in files),
-        examples={**empty, **_sum(file.examples for file in files)},
-        quarantined=_sum(file.quarantined for file in files),
+        examples={**empty, **parts.total(file.examples for file in files)},
+        quarantined=parts.total(file.quarantined for file in files),
         span=span,
         files=files,
         ignored=ignored,
         fingerprint=f"{sum(report.keys for report in reports) % 2**64:016x}",
     )
-
-
-def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: collections.Counter[str] = collections.Counter()
-    for count in counts:
-        total.update(count)
-    return dict(sorted(total.items()))
 
 
 def _check(
@@ -201,14 +196,14 @@ def _check(
         if report.error
     ]
     if unreadable:
-        raise DataError(_lines(unreadable))
+        raise DataError(parts.lines(unreadable))
     empty = [
         f"{os.path.join(input_base, file.file)} holds no rows."
         for file in summary.files
         if not file.rows
     ]
     if empty:
-        raise DataError(_lines(empty))
+        raise DataError(parts.lines(empty))
 
     for file in summary.files:
         accounted = sum(file.examples.values()) + sum(file.quarantined.values())
@@ -222,26 +217,26 @@ def _check(
     too_many = bad > data.max_bad_rows * summary.rows
     label_faults = _label_faults(ranges, reports, len(data.classes), too_many)
     if too_many:
-        shown = map(str, itertools.islice(_quarantine(examples_uri, input_base), _SHOWN))
+        shown = map(str, itertools.islice(_quarantine(examples_uri, input_base), parts.SHOWN))
         raise DataError(
             f"{bad} of {summary.rows} rows are bad, more than data.max_bad_rows = "
             f"{data.max_bad_rows:g} allows. The first:\n"
-            + _lines(shown)
+            + parts.lines(shown)
             + "".join(f"\n{fault}" for fault in label_faults)
             + "\nCorrect them, set image.height, width and channels to what the files hold, or "
             "raise data.max_bad_rows to set bad rows aside."
         )
     if label_faults:
-        raise DataError(_lines(label_faults))
+        raise DataError(parts.lines(label_faults))
     for split, count in summary.examples.items():
         if not count:
             raise DataError(
                 f"{input_base}: no row for {split}. "
                 + (
                     "data.validation_fraction takes too large a share of so few rows."
-                    if split == ingest.TRAIN
+                    if split == parts.TRAIN
                     else "data.validation_fraction takes too small a share of so few rows."
-                    if split == ingest.VALIDATION
+                    if split == parts.VALIDATION
                     else "All of its rows are bad."
                 )
             )
@@ -265,11 +260,11 @@ def _label_faults(
     faults = []
     both = zip(ranges, reports, strict=True)
     for path, of_file in itertools.groupby(both, key=lambda pair: pair[0].path):
-        parts = list(of_file)
-        row = parts[0][0].row
-        labels = set[int]().union(*(report.labels for _, report in parts))
-        unknown = set[str]().union(*(report.unknown_labels for _, report in parts))
-        last = set[int]().union(*(report.last_pixels for _, report in parts))
+        pairs = list(of_file)
+        row = pairs[0][0].row
+        labels = set[int]().union(*(report.labels for _, report in pairs))
+        unknown = set[str]().union(*(report.unknown_labels for _, report in pairs))
+        last = set[int]().union(*(report.last_pixels for _, report in pairs))
         column = (
             "the column of the labels, by its name in the header,"
             if row.named
@@ -295,9 +290,3 @@ def _label_faults(
 def _quarantine(examples_uri: str, input_base: str) -> Iterator[QuarantinedRow]:
     for row in read_quarantine(examples_uri):
         yield row.model_copy(update={"file": os.path.join(input_base, row.file)})
-
-
-def _lines(texts: Iterable[str]) -> str:
-    shown = list(texts)
-    more = len(shown) - _SHOWN
-    return "\n".join(shown[:_SHOWN] + [f"and {more} more"] * (more > 0))

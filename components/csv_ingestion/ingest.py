@@ -15,8 +15,6 @@ import functools
 import gzip
 import io
 import os
-import re
-import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent import futures
@@ -29,19 +27,14 @@ import pyarrow as pa
 from components.base import progress
 from components.base.errors import DataError
 from components.base.in_order import THREADS, map_in_order
-from components.csv_ingestion import data_folder, examples, reader
-from components.csv_ingestion.result import DIRECTORY, FileSummary, QuarantinedRow
-
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-INPUT_SPLITS = (TRAIN, TEST)
-OUTPUT_SPLITS = (TRAIN, VALIDATION, TEST)
+from components.csv_ingestion import data_folder, examples, parts, reader
+from components.csv_ingestion.parts import TRAIN, VALIDATION
+from components.csv_ingestion.result import FileSummary, QuarantinedRow
 
 _RANGE_BYTES = 32 << 20
 """The most of a plain file that one worker takes at a time."""
 _LEAST_RANGE_BYTES = 1 << 20
 """Less is not worth a shard of its own."""
-_SHARD_BYTES = 64 << 20
-"""Serialised bytes after which a shard is closed and the next begun."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNKNOWN_LABELS = 100
 """How many different ones are kept of a range."""
@@ -68,7 +61,6 @@ class FileRange:
 class RangeReport(FileSummary):
     """What became of a range."""
 
-    number: int
     lines: int = 0
     """Physical lines: the next range's line numbers follow on."""
     keys: int = 0
@@ -83,11 +75,6 @@ class RangeReport(FileSummary):
     """Why the rest of the file could not be read."""
 
 
-def parts_directory(examples_uri: str) -> str:
-    """Where workers leave reports, quarantined rows and unfinished shards for the executor."""
-    return os.path.join(examples_uri, DIRECTORY, "parts")
-
-
 def plan(
     folder: str, splits: Iterable[str], row: reader.RowFormat, parallelism: int = 1
 ) -> tuple[list[FileRange], dict[str, str]]:
@@ -99,7 +86,7 @@ def plan(
     Args:
       folder: The data folder, or one of its spans.
       splits: Names of the folders in it.
-      row: What a row holds, as asked for.
+      row: What a row holds, as asked for; with 0 classes, files have no column of labels.
       parallelism: How many workers there are.
 
     Returns:
@@ -130,7 +117,14 @@ def plan(
                 if path.lower().endswith(".gz") and not compressed:
                     raise DataError(f"{path} is named .gz but is not gzipped.")
                 with _open(path, compressed) as stream:
-                    found = reader.read_head(stream, row, path, label="required")
+                    found = reader.read_head(
+                        stream, row, path, label="required" if row.classes else "optional"
+                    )
+                if found.labelled and not row.classes:
+                    raise DataError(
+                        f"{path} has a column of labels, and data.classes names none. Name them, "
+                        "such as data.classes=[cat, dog], or take the column out."
+                    )
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise DataError(f"{path} cannot be read to its end: {error}") from error
             except (OSError, tf.errors.OpError) as error:
@@ -161,21 +155,6 @@ def plan(
                 number = len(ranges)
                 ranges.append(dataclasses.replace(part, number=number, start=start, end=end))
     return ranges, ignored
-
-
-def workers(beam_args: Iterable[str]) -> int:
-    """How many workers Beam's flags ask for; 1 if they do not say.
-
-    Args:
-      beam_args: Such as `--parallelism=8` (Flink) or `--direct_num_workers=2`.
-    """
-    given = [_WORKERS.fullmatch(arg) for arg in beam_args]
-    return max([1, *(int(match[1]) for match in given if match)])
-
-
-_WORKERS = re.compile(
-    r"--(?:parallelism|direct_num_workers|(?:max_)?num_workers|default_parallelism)=(\d{1,6})"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,11 +188,8 @@ class IngestRange(beam.DoFn):
         self._threads.shutdown()
 
     def process(self, element: FileRange) -> Iterator[int]:
-        parts = parts_directory(self._examples_uri)
-        report = RangeReport(
-            number=element.number, file=element.name, input_split=element.input_split
-        )
-        with _Shards(self._examples_uri, parts, element.number) as shards:
+        report = RangeReport(file=element.name, input_split=element.input_split)
+        with parts.Shards(self._examples_uri, element.number) as shards:
             try:
                 self._ingest(element, shards, report)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -221,12 +197,12 @@ class IngestRange(beam.DoFn):
                 report.error = str(error)
             else:
                 shards.publish()
-        _write_whole(_report_path(parts, element.number), report.model_dump_json())
+        parts.write_report(self._examples_uri, element.number, report)
         self._done += 1
         progress.tell("CsvIngestion", self._done, self._ranges)
         yield element.number
 
-    def _ingest(self, element: FileRange, shards: _Shards, report: RangeReport) -> None:
+    def _ingest(self, element: FileRange, shards: parts.Shards, report: RangeReport) -> None:
         examples_of: collections.Counter[str] = collections.Counter()
         quarantined: collections.Counter[str] = collections.Counter()
         labels: set[int] = set()
@@ -311,146 +287,3 @@ def _open(path: str, compressed: bool) -> Iterator[Any]:
                 yield stream
         else:
             yield file
-
-
-class _Shards:
-    """The files of one range, under other names until `publish`."""
-
-    def __init__(self, examples_uri: str, parts: str, number: int):
-        from tfx.dsl.io import fileio
-
-        self._examples_uri = examples_uri
-        self._number = number
-        self._quarantine_path = quarantine_path(parts, number)
-        self._scratch = os.path.join(parts, f"{number:05d}-{uuid.uuid4().hex}")
-        self._open: dict[str, Any] = {}
-        self._bytes: collections.Counter[str] = collections.Counter()
-        self._finished: dict[str, str] = {}
-        self._shards: collections.Counter[str] = collections.Counter()
-        self._quarantine: Any = None
-        self._keys: list[bytes] = []
-        self._keys_path = _keys_path(parts, number)
-        fileio.makedirs(self._scratch)
-
-    def write(self, split: str, records: list[bytes]) -> None:
-        import tensorflow as tf
-
-        if not records:
-            return
-        if split not in self._open:
-            name = f"data_tfrecord-{self._number:05d}-{self._shards[split]:03d}.gz"
-            scratch = os.path.join(self._scratch, f"{split}-{name}")
-            self._finished[scratch] = os.path.join(self._examples_uri, f"Split-{split}", name)
-            self._shards[split] += 1
-            self._bytes[split] = 0
-            # Run lengths find what there is to find in images: 4 % more bytes than level 1
-            # with matching, in 0.6 of the time.
-            options = tf.io.TFRecordOptions(
-                "GZIP", compression_level=1, compression_strategy=zlib.Z_RLE
-            )
-            self._open[split] = tf.io.TFRecordWriter(scratch, options)
-        write = self._open[split].write
-        for record in records:
-            write(record)
-        self._bytes[split] += sum(map(len, records))
-        if self._bytes[split] >= _SHARD_BYTES:
-            self._open.pop(split).close()
-
-    def quarantine(self, row: QuarantinedRow) -> None:
-        from tfx.dsl.io import fileio
-
-        if self._quarantine is None:
-            scratch = os.path.join(self._scratch, "quarantine.jsonl")
-            self._finished[scratch] = self._quarantine_path
-            self._quarantine = fileio.open(scratch, "w")
-        self._quarantine.write(row.model_dump_json() + "\n")
-
-    def add_keys(self, keys: np.ndarray) -> None:
-        self._keys.append(keys.astype("<i8").tobytes())
-
-    def _close(self) -> None:
-        while self._open:
-            self._open.popitem()[1].close()
-        if self._quarantine is not None:
-            self._quarantine.close()
-            self._quarantine = None
-
-    def publish(self) -> None:
-        from tfx.dsl.io import fileio
-
-        self._close()
-        scratch = os.path.join(self._scratch, "keys")
-        with fileio.open(scratch, "wb") as file:
-            file.write(b"".join(self._keys))
-        self._finished[scratch] = self._keys_path
-        for scratch, path in self._finished.items():
-            fileio.makedirs(os.path.dirname(path))
-            fileio.rename(scratch, path, overwrite=True)
-
-    def __enter__(self) -> _Shards:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        from tfx.dsl.io import fileio
-
-        self._close()
-        fileio.rmtree(self._scratch)
-
-
-def _report_path(parts: str, number: int) -> str:
-    return os.path.join(parts, f"{number:05d}.json")
-
-
-def _keys_path(parts: str, number: int) -> str:
-    return os.path.join(parts, f"{number:05d}.keys")
-
-
-def overlap(examples_uri: str, ranges: Iterable[FileRange]) -> int:
-    """How many rows of `test` are rows of `train` too, by their keys.
-
-    Memory holds the keys of `test` and those of one range.
-    """
-    from tfx.dsl.io import fileio
-
-    def keys(element: FileRange) -> np.ndarray:
-        path = _keys_path(parts_directory(examples_uri), element.number)
-        with fileio.open(path, "rb") as file:
-            return np.frombuffer(file.read(), "<i8")
-
-    by_split: dict[str, list[FileRange]] = {split: [] for split in INPUT_SPLITS}
-    for element in ranges:
-        by_split[element.input_split].append(element)
-    test, counts = np.unique(np.concatenate([keys(e) for e in by_split[TEST]]), return_counts=True)
-    if not len(test):
-        return 0
-    found = np.zeros(len(test), bool)
-    for element in by_split[TRAIN]:
-        of_range = keys(element)
-        at = np.minimum(np.searchsorted(test, of_range), len(test) - 1)
-        found[at[test[at] == of_range]] = True
-    return int(counts[found].sum())
-
-
-def quarantine_path(parts: str, number: int) -> str:
-    """Where a range's `QuarantinedRow`s lie, with lines counted from the range's beginning;
-    nothing is there if it had none."""
-    return os.path.join(parts, f"{number:05d}.jsonl")
-
-
-def read_reports(examples_uri: str, ranges: list[FileRange]) -> Iterator[RangeReport]:
-    """Reads what the workers reported, in order of the ranges."""
-    from tfx.dsl.io import fileio
-
-    parts = parts_directory(examples_uri)
-    for element in ranges:
-        with fileio.open(_report_path(parts, element.number), "rb") as file:
-            yield RangeReport.model_validate_json(file.read())
-
-
-def _write_whole(path: str, text: str) -> None:
-    from tfx.dsl.io import fileio
-
-    scratch = f"{path}-{uuid.uuid4().hex}"
-    with fileio.open(scratch, "w") as file:
-        file.write(text)
-    fileio.rename(scratch, path, overwrite=True)

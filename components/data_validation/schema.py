@@ -110,7 +110,7 @@ def infer_schema(folder: pathlib.Path | str, image: ImageSettings) -> schema_pb2
     folder = latest_span(folder)
     # Any label: which there are is what is asked.
     row = reader.RowFormat(image.pixels, 2**31, image.width)
-    ranges, _ = ingest.plan(str(folder), {ingest.TRAIN: f"{ingest.TRAIN}/*.csv*"}, row)
+    ranges, _ = ingest.plan(str(folder), (ingest.TRAIN,), row)
     with tempfile.TemporaryDirectory() as scratch:
         path = os.path.join(scratch, "statistics.pb")
         with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:

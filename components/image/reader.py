@@ -16,14 +16,15 @@ profiles are not applied.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.base.errors import DataError
+from components.base.errors import DataError, DenoiseError
 from components.base.files import shown
 from components.image.pixels import MAX_PIXEL, quantise_array
 
@@ -67,28 +68,126 @@ def read_image(
       DataError: it is not such an image, is of another size or cannot be read rightly; names
         the file and what was found.
     """
-    import PIL.Image
-    import PIL.ImageOps
-
     name = shown(path)
+    with _opened(path, name) as image:
+        if size is not None and image.size not in (size, size[::-1]):
+            raise DataError(_wrong_size(name, image, size))
+        decoded = _Decoded(image, channels)
+        if size is not None and decoded.image.size != size[::-1]:
+            raise DataError(_wrong_size(name, decoded.image, size))
+        pixels, more = decoded.pixels()
+    return ImageFile(pixels, decoded.notes + more)
+
+
+class SmallImageError(DataError):
+    """An image is smaller than what is to be cut from it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """Parts of one image."""
+
+    pixels: np.ndarray
+    """uint8 (N, H, W, C)."""
+    notes: tuple[str, ...]
+    """As of an `ImageFile`."""
+
+
+def read_patches(
+    stream: IO[bytes],
+    name: str,
+    channels: int,
+    size: tuple[int, int],
+    places: Callable[[int, int], Sequence[tuple[int, int]]],
+) -> Patches:
+    """Reads parts of an image file: what `read_image` gives there, without converting the rest.
+
+    Args:
+      stream: The file, seekable.
+      name: The file's, for messages.
+      channels: 1 for grey, 3 for RGB.
+      size: (H, W) of a patch.
+      places: From the height and width of the image, as a viewer shows it, to (top, left) of each
+        patch, at least one. What it raises is raised.
+
+    Raises:
+      SmallImageError: it is smaller than a patch.
+      DataError: it is not an image or cannot be read rightly; names the file and what was found.
+    """
+    height, width = size
+    with _opened(stream, name) as image:
+        # Before it is decoded, when nobody knows yet how it is turned.
+        if min(image.size) < min(size) or max(image.size) < max(size):
+            raise SmallImageError(_too_small(name, image, size))
+        decoded = _Decoded(image, channels)
+        if decoded.image.height < height or decoded.image.width < width:
+            raise SmallImageError(_too_small(name, decoded.image, size))
+        corners = places(decoded.image.height, decoded.image.width)
+        notes = decoded.notes
+        if decoded.deep:
+            # Whether floats are in range is a matter of the whole image.
+            whole, _ = decoded.pixels()
+            parts = [whole[top : top + height, left : left + width] for top, left in corners]
+        else:
+            parts = []
+            for top, left in corners:
+                part, more = decoded.pixels((left, top, left + width, top + height))
+                parts.append(part)
+                notes += tuple(note for note in more if note not in notes)
+    return Patches(np.stack(parts), notes)
+
+
+@contextlib.contextmanager
+def _opened(source: Any, name: str) -> Iterator[Image]:
+    """An image whose pixels are still to be decoded; whatever is wrong with it is a DataError."""
+    import PIL.Image
+
     try:
-        with PIL.Image.open(path, formats=_FORMATS) as image:
-            if size is not None and image.size not in (size, size[::-1]):
-                raise DataError(_wrong_size(name, image, size))
-            notes, kind, tags = _frames(image), image.format, getattr(image, "tag_v2", {})
-            image.load()
-            turned = PIL.ImageOps.exif_transpose(image)
-            if size is not None and turned.size != size[::-1]:
-                raise DataError(_wrong_size(name, turned, size))
-            deep = turned.mode == "F" or turned.mode.startswith("I")
-            pixels, more = _deep(turned, kind, tags) if deep else _eight_bits(turned, channels)
-    except DataError:
+        with PIL.Image.open(source, formats=_FORMATS) as image:
+            yield image
+    except DenoiseError:
         raise
     except PIL.UnidentifiedImageError as error:
         raise DataError(f"{name}: not an image: expected {', '.join(_FORMATS)}.") from error
     except Exception as error:  # a broken file raises anything, struct.error and IndexError too
         raise DataError(f"{name}: not an image that can be read: {error}") from error
-    return ImageFile(np.broadcast_to(pixels, (*pixels.shape[:2], channels)), notes + more)
+
+
+class _Decoded:
+    """A decoded image as a viewer shows it, and how its parts become pixels.
+
+    Attributes:
+      image: Turned by its EXIF orientation, in the mode of the file.
+      deep: Whether it has more than 8 bits.
+      notes: What was not taken from the file as it is.
+    """
+
+    def __init__(self, image: Image, channels: int):
+        import PIL.ImageOps
+
+        self.notes = _frames(image)
+        self._kind, self._tags = image.format, getattr(image, "tag_v2", {})
+        self._channels = channels
+        image.load()
+        self.image = PIL.ImageOps.exif_transpose(image)
+        self.deep = self.image.mode == "F" or self.image.mode.startswith("I")
+
+    def pixels(
+        self, box: tuple[int, int, int, int] | None = None
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """uint8 (H, W, C) of all, or of (left, top, right, bottom); and what is to be noted."""
+        part = self.image if box is None else self.image.crop(box)
+        if self.deep:
+            pixels, notes = _deep(part, self._kind, self._tags)
+        else:
+            pixels, notes = _eight_bits(part, self._channels)
+        return np.broadcast_to(pixels, (*pixels.shape[:2], self._channels)), notes
+
+
+def _too_small(name: str, image: Image, size: tuple[int, int]) -> str:
+    return (
+        f"{name}: {image.width}x{image.height} pixels, smaller than a patch of {size[1]}x{size[0]}."
+    )
 
 
 def _wrong_size(name: str, image: Image, size: tuple[int, int]) -> str:

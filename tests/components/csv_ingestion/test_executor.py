@@ -20,7 +20,7 @@ from tfx.utils import proto_utils
 
 from components.base.errors import DataError, RunError
 from components.base.settings import DataSettings, ImageSettings
-from components.csv_ingestion import component, data_folder, ingest, reader
+from components.csv_ingestion import component, data_folder, ingest, parts, reader
 from components.csv_ingestion import result as summary
 from tests import clothing
 
@@ -101,11 +101,11 @@ def table_of(path: pathlib.Path) -> np.ndarray:
 def test_examples_are_the_rows(folder):
     result = ingested(folder)
     rows = result.all_rows()
-    for split, parts in (("train", ("train", "validation")), ("test", ("test",))):
+    for split, others in (("train", ("train", "validation")), ("test", ("test",))):
         expected = sorted(
             (int(row[0]), bytes(row[1:].astype(np.uint8))) for row in table_of(csv(folder, split))
         )
-        assert sorted(row[1:] for part in parts for row in rows[part]) == expected
+        assert sorted(row[1:] for part in others for row in rows[part]) == expected
     assert all(rows.values())
     for key, label, pixels in rows["test"]:
         values = label.to_bytes(8, "little") + pixels
@@ -290,7 +290,7 @@ def test_gzipped_files_have_line_numbers_too(tmp_path):
 
 def test_shards_roll_over(folder, monkeypatch):
     before = ingested(folder).all_rows()
-    monkeypatch.setattr(ingest, "_SHARD_BYTES", 300)
+    monkeypatch.setattr(parts, "_SHARD_BYTES", 300)
     monkeypatch.setattr(reader, "_BLOCK_BYTES", 200)
     result = ingested(folder)
     assert len(list((result.uri / "Split-train").iterdir())) > 10
@@ -439,7 +439,7 @@ def keys(shard: pathlib.Path) -> list[int]:
     ],
 )
 def test_workers_as_beam_is_told(args, number):
-    assert ingest.workers(args) == number
+    assert parts.workers(args) == number
 
 
 def test_every_split_is_spread(tmp_path):

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from components.base.errors import DataError
-from components.image.reader import read_batch_in_graph, read_image, read_in_graph
+from components.image.reader import (
+    SmallImageError,
+    read_batch_in_graph,
+    read_image,
+    read_in_graph,
+    read_patches,
+)
 
 CASES = pathlib.Path(__file__).parents[2] / "cases"
 HEIGHT, WIDTH = 5, 7
@@ -50,6 +56,12 @@ def assert_reads(path: pathlib.Path, rgb: np.ndarray, *notes: str) -> None:
     np.testing.assert_array_equal(found.pixels, rgb)
     assert found.notes == notes
     np.testing.assert_array_equal(read_image(path, 1, (HEIGHT, WIDTH)).pixels, luma(rgb))
+    corners = [(0, 0), (2, 3), (1, 4)]
+    with open(path, "rb") as file:
+        patches = read_patches(file, str(path), 3, (3, 2), lambda height, width: corners)
+    assert patches.pixels.dtype == np.uint8
+    for patch, (top, left) in zip(patches.pixels, corners, strict=True):
+        np.testing.assert_array_equal(patch, rgb[top : top + 3, left : left + 2])
 
 
 def plane(dtype, channels: int = 0, high: int | None = None) -> st.SearchStrategy[np.ndarray]:
@@ -311,3 +323,27 @@ def test_a_graph_reads_any_exif(in_graph, tail):
     segment = b"Exif\0\0" + tail
     head = content[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment
     assert in_graph[1](head + content[2:]).shape in ((3, 2, 1), (2, 3, 1))
+
+
+@pytest.mark.parametrize("name", ["exif6.jpg", "grey16.png", "anim.png", "cmyk.jpg"])
+def test_the_places_of_patches_are_those_a_viewer_shows(name):
+    whole = read_image(CASES / name, 1).pixels
+    seen = []
+
+    def places(height: int, width: int) -> list[tuple[int, int]]:
+        seen.append((height, width, 1))
+        return [(height - 2, width - 3)]
+
+    with open(CASES / name, "rb") as file:
+        patches = read_patches(file, name, 1, (2, 3), places)
+    assert seen == [whole.shape]
+    np.testing.assert_array_equal(patches.pixels[0], whole[-2:, -3:])
+
+
+@pytest.mark.parametrize("size", [(29, 1), (1, 29), (29, 29)])
+def test_an_image_smaller_than_a_patch_is_named(size):
+    with (
+        open(CASES / "grey8.png", "rb") as file,
+        pytest.raises(SmallImageError, match="28x28 pixels, smaller than a patch of"),
+    ):
+        read_patches(file, "grey8.png", 1, size, lambda height, width: [(0, 0)])
