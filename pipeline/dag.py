@@ -1,7 +1,7 @@
 """The DAG, for every runner: what runs, in which order.
 
-CSVs are ingested, their statistics are computed and validated against the
-schema, a gate stops on anomalies; Transform normalises, reshapes and adds the
+CSVs or image files are ingested, their statistics are computed and validated
+against the schema, a gate stops on anomalies; Transform normalises, reshapes and adds the
 evaluation noise; Tuner, if it is enabled, looks for better settings; Trainer
 trains, from the weights of the pushed model if `training.warm_start` is set; the
 Evaluator measures the model against thresholds and the pushed model, the serving
@@ -22,6 +22,9 @@ from components.base.errors import UsageError
 from components.base.places import Places
 from components.base.settings import Settings
 from components.csv_ingestion import data_folder
+from components.csv_ingestion.result import CSV_STEP, IMAGE_STEP
+from components.image_ingestion import folder as image_folder
+from components.ingestion import formats
 from components.push import versions
 
 PIPELINE_NAME = "denoise"
@@ -35,7 +38,6 @@ def components(settings: Settings, places: Places) -> list[Any]:
       places: Where to read and write.
     """
     from components.classifier import component as classifying
-    from components.csv_ingestion import component as csv_ingestion
     from components.data_validation import component as data_validation
     from components.evaluation import component as evaluation
     from components.push import pushed_model, pusher, warm_start
@@ -45,7 +47,7 @@ def components(settings: Settings, places: Places) -> list[Any]:
     from components.transform import component as transforming
     from components.tuning import component as tuning
 
-    ingestion = csv_ingestion.step(settings, places)
+    ingestion = formats.step(settings, places)
     schema, statistics, validator, gate = data_validation.steps(settings, places, ingestion)
     transform = transforming.step(settings, ingestion, schema, after=gate)
     start = warm_start.step(settings, places, ingestion)
@@ -74,11 +76,12 @@ class Late(NamedTuple):
 
 
 LATE = {
-    "CsvIngestion": Late("data_version", data_folder.version),
+    CSV_STEP: Late("data_version", data_folder.version),
+    IMAGE_STEP: Late("data_version", image_folder.version),
     "WarmStart": Late("version", versions.start),
     "PushedModel": Late("version", versions.baseline),
 }
-"""Dependencies by the step's id. Where a runner has drivers, TFX's own knows the data's version."""
+"""Dependencies by the step's id. Where a runner has drivers, TFX's own knows the CSVs' version."""
 
 
 def check_names(settings: Settings) -> None:

@@ -20,6 +20,8 @@ FLOORS = {
         {"image", "page"},
         {"noise", "models", "filters"},
         {"csv_ingestion"},
+        {"image_ingestion"},
+        {"ingestion"},
         {"data_validation", "transform", "export"},
         {"evaluation"},
         {"training"},

@@ -55,7 +55,8 @@ class _Section(pydantic.BaseModel):
 
 
 class ImageSettings(_Section):
-    """Shape of one image. A CSV row holds height * width * channels pixels, in that order."""
+    """Shape of one image. A CSV row holds height * width * channels pixels, in that order; of image
+    files, patches of height x width are cut."""
 
     height: int = Field(28, ge=1, le=1024)
     width: int = Field(28, ge=1, le=1024)
@@ -72,15 +73,27 @@ class ImageSettings(_Section):
         return self.height * self.width * self.channels
 
 
-class DataSettings(_Section):
-    """The contents of the CSVs, and how much of them may be bad."""
+AUTO, CSV, IMAGES, PAIRS = "auto", "csv", "images", "pairs"
 
+
+class DataSettings(_Section):
+    """The contents of the data folder, and how much of them may be bad."""
+
+    format: Literal["auto", "csv", "images", "pairs"] = "auto"
+    """`auto`: what lies in the folder. `images`: files of them below train and test. `pairs`: files
+    of the same names below train/noisy and train/clean, and so for test."""
     classes: tuple[str, ...] = FASHION_MNIST_CLASSES
-    """Names of the labels 0, 1, ...; a row with another label is bad."""
+    """Names of the labels 0, 1, ...; a row with another label is bad. Empty: there are no labels.
+    Of images, the names of their folders, which need not be given."""
+    patches: int = Field(16, ge=1)
+    """Patches of image.height x image.width that are cut from each image file, if it has so many
+    places."""
     validation_fraction: float = Field(1 / 12, gt=0, lt=1)
-    """Share of `train` kept for validation, chosen by a hash of the row."""
+    """Share of `train` kept for validation, chosen by a hash of the row or the image file."""
     max_bad_rows: float = Field(0.001, ge=0, le=1)
     """Share of rows that may be set aside before the run stops."""
+    max_bad_files: float = Field(0.5, ge=0, le=1)
+    """Share of image files that may be set aside, as unreadable or too small, before it does."""
     schema_file: pathlib.Path | None = None
     """A TFDV schema (.pbtxt) in place of the one made from `image` and `classes`."""
     max_overlap: float = Field(0.01, ge=0, le=1)
@@ -351,6 +364,15 @@ class Settings(_Section):
     report: ReportSettings = ReportSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
+
+    def with_data(self, **values: Any) -> Settings:
+        """The same with other values of the section `data`.
+
+        Raises:
+          ValueError: the others do not go with them.
+        """
+        data = self.data.model_dump() | values
+        return Settings.model_validate({**self.model_dump(), "data": data})
 
     def sections(self, *names: str) -> dict[str, Any]:
         """The named sections and fields as plain values, for JSON."""

@@ -76,14 +76,15 @@ def ReferenceClassifier(  # a component is named as a class
 
 
 def step(settings: Settings, ingestion: Any, after: Any) -> Any | None:
-    """The classifier, as the DAG has it. None: `report.classifier` is not set.
+    """The classifier, as the DAG has it. None: `report.classifier` is not set, or there are no two
+    classes.
 
     Args:
       settings: The run's.
       ingestion: Its Examples are trained on.
       after: A step to wait for: only the report needs the classifier.
     """
-    if not settings.report.classifier:
+    if not settings.report.classifier or len(settings.data.classes) < 2:
         return None
     sections = {
         **settings.sections("image", "report", "seed"),

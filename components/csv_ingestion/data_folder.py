@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _SPLITS = ("train", "test")
 _SPAN = re.compile(r"span-(\d+)")
 _SUFFIXES = (".csv", ".csv.gz")
-_LAYOUT = "train/*.csv[.gz] and test/*.csv[.gz], or span-N folders that do"
+_LAYOUT = (
+    "train/*.csv[.gz] and test/*.csv[.gz], or images below train/ and test/, or span-N folders "
+    "that do"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +86,11 @@ def _not_taken(name: str) -> str | None:
     if name.startswith("."):
         return "hidden"
     return None if name.lower().endswith(_SUFFIXES) else "not named .csv or .csv.gz"
+
+
+def is_csv(name: str) -> bool:
+    """Whether a file of a split is taken for a CSV, by its path under the split's folder."""
+    return "/" not in name and _not_taken(name) is None
 
 
 def _is_uri(path: str) -> bool:

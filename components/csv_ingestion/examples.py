@@ -1,4 +1,5 @@
-"""Rows to serialised tf.Examples: `image` (pixels int64), `label` (int64), `key` (int64)."""
+"""Rows to serialised tf.Examples: `image` (pixels int64), `label` (int64), `key` (int64), and of
+pairs `noisy` (pixels int64)."""
 
 from __future__ import annotations
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 IMAGE = "image"
 LABEL = "label"
 KEY = "key"
+NOISY = "noisy"
+"""The image as it was taken with its noise; `image` is the clean one."""
+NO_LABEL = -1
 
 
 def fingerprints(labels: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -42,7 +46,7 @@ def read_file(
     Raises:
       DataError: as `reader.read_csv` does.
     """
-    _, blocks = reader.read_csv(path, row)
+    _, blocks = reader.read_csv(path, row, "required" if row.classes else "optional")
     for rows in blocks:
         yield rows.labels, rows.pixels, fingerprints(rows.labels, rows.pixels)
 
@@ -63,26 +67,33 @@ def is_validation(keys: np.ndarray, fraction: float) -> np.ndarray:
     return keys.view(np.uint64) < np.uint64(fraction * 2.0**64)
 
 
-def record_batch(labels: np.ndarray, pixels: np.ndarray, keys: np.ndarray) -> pa.RecordBatch:
+def record_batch(
+    labels: np.ndarray, pixels: np.ndarray, keys: np.ndarray, noisy: np.ndarray | None = None
+) -> pa.RecordBatch:
     """The rows as TFX-BSL and TFDV hold Examples: a column of int64 lists for each feature.
 
     Args:
-      labels: int64 (n,).
+      labels: int64 (n,); NO_LABEL throughout without labels.
       pixels: uint8 (n, pixels).
       keys: int64 (n,).
+      noisy: The same of the noisy images of pairs.
     """
     import pyarrow as pa
 
     count, width = pixels.shape
     one_each = pa.array(np.arange(count + 1, dtype=np.int32))
+    many_each = pa.array(np.arange(count + 1, dtype=np.int32) * np.int32(width))
+
+    def values(images: np.ndarray) -> pa.ListArray:
+        return pa.ListArray.from_arrays(many_each, pa.array(images.astype(np.int64).ravel()))
+
     columns = {
-        IMAGE: pa.ListArray.from_arrays(
-            pa.array(np.arange(count + 1, dtype=np.int32) * np.int32(width)),
-            pa.array(pixels.astype(np.int64).ravel()),
-        ),
+        IMAGE: values(pixels),
         LABEL: pa.ListArray.from_arrays(one_each, pa.array(labels)),
         KEY: pa.ListArray.from_arrays(one_each, pa.array(keys)),
     }
+    if noisy is not None:
+        columns[NOISY] = values(noisy)
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 

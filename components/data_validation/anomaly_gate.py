@@ -100,12 +100,12 @@ def AnomalyGate(  # a component is named as a class
 
 def _check_overlap(summary, max_overlap: float) -> None:
     """Stops where what the model is measured on is what it is trained on."""
-    test = summary.examples["test"]
+    test, unit = summary.examples["test"], summary.examples_unit
     if summary.overlap > max_overlap * test:
         raise AnomalyError(
-            f"{summary.overlap:,} of the {test:,} rows of test are rows of train too, more than "
-            f"data.max_overlap = {max_overlap:g} allows; nothing was trained. A model would be "
-            "measured on what it has seen. Take them out of one of the two, or raise "
+            f"{summary.overlap:,} of the {test:,} {unit} of test are {unit} of train too, more "
+            f"than data.max_overlap = {max_overlap:g} allows; nothing was trained. A model would "
+            "be measured on what it has seen. Take them out of one of the two, or raise "
             "data.max_overlap."
         )
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from components.base.errors import DataError
 from components.base.files import whole
-from components.base.settings import DataSettings, ImageSettings
-from components.csv_ingestion.data_folder import check_folder, latest_span
-from components.csv_ingestion.examples import IMAGE, KEY, LABEL
+from components.base.settings import PAIRS, DataSettings, ImageSettings, Settings
+from components.csv_ingestion.examples import IMAGE, KEY, LABEL, NO_LABEL, NOISY
+from components.ingestion import formats
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import schema_pb2
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def make_schema(image: ImageSettings, data: DataSettings) -> schema_pb2.Schema:
     """Makes the schema of the Examples that ingestion writes.
 
-    `image` has exactly height * width * channels values in 0-255, `label` is one of the
-    classes, `key` is a hash; all are in every Example, and nothing else is. `image` may drift
+    `image` has exactly height * width * channels values in 0-255, and so has `noisy` of pairs;
+    `label` is one of the classes, or -1 where there are none; `key` is a hash; all are in every
+    Example, and nothing else is. `image` may drift
     by `data.max_drift` in Jensen-Shannon divergence and `label` in L-infinity distance, both
     from the last run's data (drift) and between train and test (skew).
 
@@ -32,18 +33,23 @@ def make_schema(image: ImageSettings, data: DataSettings) -> schema_pb2.Schema:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     schema = schema_pb2.Schema()
-    for name, values in ((IMAGE, image.pixels), (KEY, 1), (LABEL, 1)):
+    images = (IMAGE, NOISY) if data.format == PAIRS else (IMAGE,)
+    for name, values in (*((name, image.pixels) for name in images), (KEY, 1), (LABEL, 1)):
         feature = schema.feature.add(name=name, type=schema_pb2.INT)
         feature.presence.min_fraction = 1.0
         feature.presence.min_count = 1
         feature.shape.dim.add(size=values)
-        if name == IMAGE:
+        if name in images:
             feature.int_domain.CopyFrom(schema_pb2.IntDomain(min=0, max=255))
             for comparator in (feature.drift_comparator, feature.skew_comparator):
                 comparator.jensen_shannon_divergence.threshold = data.max_drift
         if name == LABEL:
             feature.int_domain.CopyFrom(
-                schema_pb2.IntDomain(min=0, max=len(data.classes) - 1, is_categorical=True)
+                schema_pb2.IntDomain(
+                    min=0 if data.classes else NO_LABEL,
+                    max=len(data.classes) - 1,
+                    is_categorical=True,
+                )
             )
             for comparator in (feature.drift_comparator, feature.skew_comparator):
                 comparator.infinity_norm.threshold = data.max_drift
@@ -87,15 +93,16 @@ def read_schema(path: pathlib.Path | str) -> schema_pb2.Schema:
         raise DataError(f"{path} is not a TFDV schema (.pbtxt): {error}") from error
 
 
-def infer_schema(folder: pathlib.Path | str, image: ImageSettings) -> schema_pb2.Schema:
-    """Has TFDV infer a schema from the `train` CSVs of a data folder.
+def infer_schema(folder: pathlib.Path | str, settings: Settings) -> schema_pb2.Schema:
+    """Has TFDV infer a schema from `train` of a data folder.
 
     The result is `make_schema` with what the data shows: the labels between the least and
     the highest found. Look it over, then name it in `data.schema_file`.
 
     Args:
       folder: A data folder; of spans, the latest.
-      image: What a row holds; rows that hold something else are passed over.
+      settings: Of the folder; `image` and `data` count. Rows that hold something else, and files
+        that cannot be cut, are passed over.
 
     Raises:
       DataError: the folder is no data folder, or no row holds such an image.
@@ -104,20 +111,15 @@ def infer_schema(folder: pathlib.Path | str, image: ImageSettings) -> schema_pb2
     import tensorflow_data_validation as tfdv
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from components.csv_ingestion import ingest, reader
-
-    check_folder(folder)
-    folder = latest_span(folder)
-    # Any label: which there are is what is asked.
-    row = reader.RowFormat(image.pixels, 2**31, image.width)
-    ranges, _ = ingest.plan(str(folder), (ingest.TRAIN,), row)
+    image, data = settings.image, settings.data
+    source, read = formats.training_examples(str(folder), settings)
     with tempfile.TemporaryDirectory() as scratch:
         path = os.path.join(scratch, "statistics.pb")
         with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
             _ = (
                 pipeline
-                | "Ranges" >> beam.Create(ranges)
-                | "Read" >> beam.ParDo(ingest.ReadRange())
+                | "Ranges" >> beam.Create(source)
+                | "Read" >> beam.ParDo(read)
                 | "Statistics" >> tfdv.GenerateStatistics()
                 | "Write" >> tfdv.WriteStatisticsToBinaryFile(path)
             )
@@ -125,12 +127,12 @@ def infer_schema(folder: pathlib.Path | str, image: ImageSettings) -> schema_pb2
     dataset = statistics.datasets[0]
     if not dataset.num_examples:
         raise DataError(
-            f"{folder}/train holds no row of a label and {image.pixels} pixels. Set image.height, "
-            "width and channels to what its rows hold."
+            f"{folder}/train holds no {'row of a label and ' * bool(data.classes)}{image.pixels} "
+            "pixels. Set image.height, width and channels to what it holds."
         )
     labels = next(item.num_stats for item in dataset.features if item.path.step[0] == LABEL)
     schema = tfdv.infer_schema(statistics, infer_feature_shape=True)
-    curated = {feature.name: feature for feature in make_schema(image, DataSettings()).feature}
+    curated = {feature.name: feature for feature in make_schema(image, data).feature}
     for feature in schema.feature:
         if feature.name != KEY:
             known = curated[feature.name]

@@ -42,6 +42,7 @@ class QualityEvaluator(base_beam_component.BaseBeamComponent):
       baseline_model: The pushed model, or an artifact without a SavedModel where none is.
       image, noise, evaluation: Sections of the settings.
       plugins: Modules that register what the noises name.
+      labelled: Whether the images have labels: then there are figures by label, too.
       code: Fingerprint of the code, so that a change of it is not answered from the cache.
     """
 
@@ -58,12 +59,14 @@ class QualityEvaluator(base_beam_component.BaseBeamComponent):
         evaluation: EvaluationSettings,
         plugins: tuple[str, ...],
         code: str,
+        labelled: bool = True,
     ):
         sections = {
             "image": image.model_dump(mode="json"),
             "noise": noise.model_dump(mode="json", exclude={"training"}),
             "evaluation": evaluation.model_dump(mode="json"),
             "plugins": list(plugins),
+            "labelled": labelled,
             "code": code,
         }
         super().__init__(
@@ -89,4 +92,5 @@ def step(settings: Settings, transform: Any, trainer: Any, baseline: Any) -> Any
         evaluation=settings.evaluation,
         plugins=settings.plugins,
         code=sources.fingerprint(__name__, plugins=settings.plugins),
+        labelled=bool(settings.data.classes),
     )

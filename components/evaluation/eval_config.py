@@ -14,7 +14,10 @@ BASELINE = "baseline"
 
 
 def eval_config(
-    noises: tuple[str, ...], settings: EvaluationSettings, has_baseline: bool
+    noises: tuple[str, ...],
+    settings: EvaluationSettings,
+    has_baseline: bool,
+    labelled: bool = True,
 ) -> config_pb2.EvalConfig:
     """The TFMA configuration.
 
@@ -26,12 +29,14 @@ def eval_config(
       noises: `noise.evaluation`.
       settings: The section `evaluation`.
       has_baseline: Whether a pushed model is compared with.
+      labelled: Whether the images have labels.
     """
     config = config_pb2.EvalConfig()
     config.model_specs.add(name=CANDIDATE, model_type=tfma.TF_GENERIC)
     if has_baseline:
         config.model_specs.add(name=BASELINE, model_type=tfma.TF_GENERIC, is_baseline=True)
-    for feature_keys in ((), ("noise",), ("label",), ("noise", "label")):
+    by_label = (("label",), ("noise", "label")) if labelled else ()
+    for feature_keys in ((), ("noise",), *by_label):
         config.slicing_specs.add(feature_keys=feature_keys)
 
     spec = config.metrics_specs.add()

@@ -119,6 +119,7 @@ def evaluate(
     evaluation: EvaluationSettings,
     output: str,
     modules: Sequence[str] = (),
+    labelled: bool = True,
 ) -> None:
     """Adds to `pipeline` what measures models and writes TFMA's results and the per-image figures.
 
@@ -129,9 +130,13 @@ def evaluate(
       image, noise, evaluation: Sections of the settings.
       output: The folder to write.
       modules: Plug-ins that the noises need.
+      labelled: Whether the images have labels.
     """
     config = eval_config.eval_config(
-        noise.evaluation, evaluation, has_baseline=eval_config.BASELINE in models
+        noise.evaluation,
+        evaluation,
+        has_baseline=eval_config.BASELINE in models,
+        labelled=labelled,
     )
     shared_models = [
         tfma.default_eval_shared_model(
@@ -202,6 +207,7 @@ class Executor(BeamExecutor):
                 EvaluationSettings.model_validate(sections["evaluation"]),
                 evaluated.uri,
                 sections.get("plugins", ()),
+                sections.get("labelled", True),
             )
 
         records.check_read(

@@ -6,9 +6,14 @@ import numpy as np
 
 from components.report.contents import Picture
 
+QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of images without classes, those at these quantiles of PSNR are shown."""
+
 
 def pick(per_image: dict[str, np.ndarray], noises: list[str]) -> list[Picture]:
     """For each noise and class a typical image, the same for every noise, and the worst one.
+
+    Without classes, for each noise images at QUANTILES, the same for every noise, and the worst.
 
     Args:
       per_image: `noise`, `key`, `label`, `psnr`, `noisy_psnr` and `ssim`, each
@@ -22,10 +27,14 @@ def pick(per_image: dict[str, np.ndarray], noises: list[str]) -> list[Picture]:
     pictures = []
     for value in np.unique(label):
         images = np.flatnonzero(label == value)
-        typical = images[np.argsort(mean[images], kind="stable")[len(images) // 2]]
+        by_mean = images[np.argsort(mean[images], kind="stable")]
+        places = [0.5] if value >= 0 else QUANTILES
+        typical = dict.fromkeys(int(by_mean[int(len(images) * place)]) for place in places)
         for noise, rows in of_noise.items():
-            worst = images[np.argmin(per_image["psnr"][rows[images]])]
-            for kind, image in (("typical", typical), ("worst", worst)):
+            by_psnr = images[np.argsort(per_image["psnr"][rows[images]], kind="stable")]
+            worst = by_psnr[: len(typical)].tolist()
+            chosen = [*(("typical", image) for image in typical), *(("worst", i) for i in worst)]
+            for kind, image in chosen:
                 row = rows[image]
                 pictures.append(
                     Picture(

@@ -15,6 +15,7 @@ from tfx.types.experimental import simple_artifacts
 from components.base import code as sources
 from components.base.places import Places
 from components.base.settings import Settings
+from components.csv_ingestion.result import CSV_STEP
 from components.report import executor
 from components.report.inputs import INPUTS, OPTIONAL
 
@@ -58,7 +59,7 @@ class Report(base_component.BaseComponent):
 
     Args:
       settings: The run's.
-      data_folder: Where the CSVs were.
+      data_folder: Where the data were.
       code: Fingerprint of the sources by step; `report` is this one's, so that a change of it
         is not answered from the cache.
       **inputs: What the other steps wrote, by the names of `ReportSpec.INPUTS`.
@@ -89,6 +90,10 @@ class Report(base_component.BaseComponent):
         )
 
 
+def _names(makers: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (makers,) if isinstance(makers, str) else makers
+
+
 def step(settings: Settings, places: Places, made: Mapping[str, Any]) -> Any:
     """The report, as the DAG has it.
 
@@ -97,17 +102,21 @@ def step(settings: Settings, places: Places, made: Mapping[str, Any]) -> Any:
       places: The run's.
       made: Every other step of the DAG, by its id.
     """
-    inputs = {
-        name: made[maker].outputs.get(output)
-        for name, (maker, output) in INPUTS.items()
-        if name not in OPTIONAL or maker in made
-    }
+    inputs = {}
+    for name, (makers, output) in INPUTS.items():
+        there = [maker for maker in _names(makers) if maker in made]
+        if there or name not in OPTIONAL:
+            inputs[name] = made[there[0]].outputs.get(output)
     plugins = settings.plugins
     return Report(
         settings=settings,
         data_folder=places.data,
         code={
-            "ingestion": sources.fingerprint("components.csv_ingestion.component"),
+            "ingestion": sources.fingerprint(
+                "components.csv_ingestion.component"
+                if CSV_STEP in made
+                else "components.image_ingestion.component"
+            ),
             "Transform": sources.fingerprint("components.transform.component", plugins=plugins),
             "training": sources.fingerprint("components.training.component", plugins=plugins),
             "report": sources.fingerprint(__name__, plugins=plugins),

@@ -55,7 +55,8 @@ class Picture(pydantic.BaseModel):
     """A test image the report shows."""
 
     kind: str
-    """`typical`: of its class, the median of the mean PSNR over noises; `worst`: the least PSNR."""
+    """`typical`: of its class, the median of the mean PSNR over noises; `worst`: the least PSNR.
+    Without classes: those at QUANTILES of the mean PSNR, and as many with the least."""
     noise: str
     label: str
     key: int
@@ -184,9 +185,17 @@ class Contents(pydantic.BaseModel):
         """Those of the test images, in order."""
         return sorted({row.label for row in self.metrics if row.label != ALL}, key=int)
 
+    @property
+    def worst(self) -> MetricsRow:
+        """The noise, and the label if there are any, with the least PSNR after denoising."""
+        rows = [self.row(noise, label) for noise in self.noises for label in self.labels or [ALL]]
+        return min(rows, key=lambda row: row.denoised["psnr"])
+
     def class_name(self, label: str) -> str:
-        """Of a label, or of ALL."""
+        """Of a label, or of ALL; "image" where images have no label."""
         if label == ALL:
             return "all"
+        if int(label) < 0:
+            return "image"
         classes = self.settings["data"]["classes"]
         return classes[int(label)] if int(label) < len(classes) else label

@@ -23,7 +23,7 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
     Args:
       artifacts: Where the steps' outputs are.
       sections: `settings` as plain values, and `code`, the fingerprint of the sources by step.
-      data_folder: Where the CSVs were.
+      data_folder: Where the data were.
       output: The folder to write.
     """
     from components.base import plugins

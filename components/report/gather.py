@@ -50,7 +50,7 @@ def gather(
     Args:
       artifacts: Where the steps' outputs are.
       settings: The run's, as plain values.
-      data_folder: Where the CSVs were.
+      data_folder: Where the data were.
       code: Fingerprint of the sources, by step.
 
     Returns:

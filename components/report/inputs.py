@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-INPUTS = {
-    "examples": ("CsvIngestion", "examples"),
+from components.csv_ingestion.result import STEPS as INGESTIONS
+
+INPUTS: dict[str, tuple[str | tuple[str, ...], str]] = {
+    "examples": (INGESTIONS, "examples"),
     "statistics": ("StatisticsGen", "statistics"),
     "schema": ("ImportSchemaGen", "schema"),
     "anomalies": ("ExampleValidator", "anomalies"),
@@ -21,7 +23,7 @@ INPUTS = {
     "classifier": ("ReferenceClassifier", "model"),
     "tuner_results": ("Tuner", "tuner_results"),
 }
-"""The step and its output, by the input's name."""
+"""The step, or those of which a run has one, and its output, by the input's name."""
 OPTIONAL = frozenset({"transformed_statistics", "classifier", "tuner_results"})
 """Inputs whose step may not have run, or may not have put them out."""
 

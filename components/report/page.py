@@ -69,10 +69,6 @@ def render(
         for noise in contents.noises
     }
     template = environment(_FOLDER).get_template("report.html.j2")
-    worst = min(
-        (contents.row(noise, label) for noise in contents.noises for label in contents.labels),
-        key=lambda row: row.denoised["psnr"],
-    )
     return template.render(
         ALL=ALL,
         c=contents,
@@ -81,7 +77,7 @@ def render(
         figures=figures,
         strips=by_noise,
         before_after=before_after,
-        hardest=worst,
+        hardest=contents.worst,
         error_scale=pictures.ERROR_SCALE,
         total_quantiles=list(contents.distributions[0].denoised_quantiles),
         settings_yaml=yaml.safe_dump(contents.settings, sort_keys=False, allow_unicode=True),

@@ -128,35 +128,36 @@ class Shown:
         return png.side_by_side([*tiles, error_colours(clean, denoised)])
 
     def before_after(self, max_classes: int = 10) -> bytes:
-        """A typical image of each class, clean, and under each noise noisy and denoised: a PNG.
+        """Typical images, one of each class, clean, and under each noise noisy and denoised: a PNG.
 
         Typical is the median of its class by PSNR, not the best.
         """
         from matplotlib.figure import Figure
 
         contents = self._contents
+        # By key: the same for every noise.
         typical = {
-            picture.label: picture.key for picture in contents.pictures if picture.kind == "typical"
+            picture.key: picture.label for picture in contents.pictures if picture.kind == "typical"
         }
-        labels = list(typical)[:max_classes]
+        keys = list(typical)[:max_classes]
         rows: list[tuple[str, str, list[np.ndarray]]] = [
-            ("", "clean", [self._clean[typical[label]] for label in labels])
+            ("", "clean", [self._clean[key] for key in keys])
         ]
         for noise in contents.noises:
             metrics = contents.row(noise)
-            pairs = [self._triples[noise, typical[label]] for label in labels]
+            pairs = [self._triples[noise, key] for key in keys]
             rows.append((noise, f"noisy\n{metrics.noisy['psnr']:.1f} dB", [p[0] for p in pairs]))
             rows.append(("", f"denoised\n{metrics.denoised['psnr']:.1f} dB", [p[1] for p in pairs]))
         tile, text, space = 0.78, 0.95, 0.26
         height = tile * len(rows) + space * len(contents.noises) + 0.3
-        figure = Figure(figsize=(text + tile * len(labels), height))
+        figure = Figure(figsize=(text + tile * len(keys), height))
         width = figure.get_figwidth()
         top = height - 0.28
-        for column, label in enumerate(labels):
+        for column, key in enumerate(keys):
             figure.text(
                 (text + tile * (column + 0.5)) / width,
                 (top + 0.06) / height,
-                contents.class_name(label),
+                contents.class_name(typical[key]) if contents.labels else "",
                 ha="center",
                 va="bottom",
                 fontsize=9,

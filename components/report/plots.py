@@ -116,6 +116,8 @@ def _histograms(contents: Contents) -> Iterator[Plot]:
 
 def _classes(contents: Contents) -> Iterator[Plot]:
     labels = contents.labels
+    if not labels:
+        return
     names = [contents.class_name(label) for label in labels]
     for number, noise in enumerate(contents.noises, start=1):
         rows = [contents.row(noise, label) for label in labels]

@@ -61,10 +61,13 @@ def run(
     with steps.step("read images"):
         subject = Subject.read(settings, folder, limit)
     with steps.step("noisy input, classifier"):
-        classifier = recognition.find(subject, workspace) if settings.report.classifier else None
+        recognised = settings.report.classifier and len(settings.data.classes) > 1
+        classifier = recognition.find(subject, workspace) if recognised else None
         measuring = _Measuring(subject, findings, classifier)
         if classifier is None:
-            measuring.left_out["classifier"] = "report.classifier is off"
+            measuring.left_out["classifier"] = (
+                "report.classifier is off" if settings.data.classes else "the images have no labels"
+            )
         measuring.measure(noisy_input())
     with steps.step("models"):
         trained = models.contenders(workspace, settings.image, subject.noises)

@@ -11,7 +11,7 @@ from components.base import progress
 from components.base.code import fingerprint
 from components.base.errors import DataError
 from components.base.settings import Settings
-from components.csv_ingestion import data_folder
+from components.ingestion import formats
 from pipeline.benchmark.images import Images, NoisyImages
 
 TUNING_IMAGES = 256
@@ -43,7 +43,8 @@ class Subject:
         """Reads a data folder.
 
         Args:
-          settings: `image`, `data.classes`, `noise` and `evaluation.batch_size` count.
+          settings: Of the folder; `image`, `data`, `noise` and
+            `evaluation.batch_size` count.
           folder: Holds `train` and `test`.
           limit: Test images; None: all.
 
@@ -52,8 +53,7 @@ class Subject:
         """
 
         def images(split: str) -> Images:
-            classes = len(settings.data.classes)
-            rows = data_folder.rows(folder, split, settings.image.pixels, classes)
+            rows = (block[:3] for block in formats.rows(folder, split, settings))
             return Images.gather(rows, settings.image.shape)
 
         tell(0, 2, "reading the training images")

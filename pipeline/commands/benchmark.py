@@ -8,7 +8,7 @@ import typer
 
 from components.base import files, plugins
 from pipeline.commands import options
-from pipeline.commands.session import answer, data_folder, read_by, session
+from pipeline.commands.session import answer, data_source, read_by, session
 from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
@@ -45,7 +45,7 @@ def benchmark(
         from pipeline.benchmark.tables import show
 
         steps.total = benchmarking.STEPS
-        folder = data_folder(data, workspace)
+        settings, folder = data_source(settings, data, workspace)
         contents = place.benchmark / BENCHMARK_FILE
         outputs = [
             contents,

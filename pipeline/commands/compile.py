@@ -89,6 +89,7 @@ def compile(
     places = Places.under(pipeline_root, _absolute(data), _absolute(serving))
     parameters = options.parameters(parameter)
     with session(dry_run_folder, "compile", verbose) as (out, err, _):
+        from components.ingestion import formats
         from pipeline.runners import vertex
         from pipeline.runners.kubeflow import compile as kubeflow
         from pipeline.runners.kubeflow import file
@@ -97,6 +98,8 @@ def compile(
         ours = vertex.is_ours if runner == "vertex" else files.is_signed
         files.refuse_others([output], ours, overwrite)
         stream = err if as_json else out
+        if local_data is not None and local_data.is_dir():
+            settings = formats.resolved(settings, local_data)
         if runner == "vertex":
             job = vertex.compile(settings, image, places)
             vertex.write(job, output)

@@ -9,7 +9,7 @@ import typer
 
 from components.base import files
 from pipeline.commands import options
-from pipeline.commands.session import data_folder, read_by, session
+from pipeline.commands.session import data_source, read_by, session
 from pipeline.workspace import Workspace
 
 
@@ -34,14 +34,14 @@ def data(
     Example: `denoise data`, or
     `denoise data --data my_images --infer-schema my_schema.pbtxt`.
     """
-    from components.csv_ingestion import data_folder as layout
+    from components.ingestion import formats
     from pipeline import config
 
     settings = config.load(preset, set_ or [])
     with session(Workspace(workspace).logs, "data") as (out, err, steps):
         with steps.step("data"):
-            folder = data_folder(data, workspace)
-            ignored = layout.ignored(folder)
+            settings, folder = data_source(settings, data, workspace)
+            ignored = formats.ignored(folder, settings)
             if infer_schema:
                 inputs = read_by(preset, settings, folder)
                 files.refuse_inputs([infer_schema], inputs)
@@ -50,9 +50,11 @@ def data(
 
                 from components.data_validation import schema
 
-                inferred = schema.infer_schema(folder, settings.image)
+                inferred = schema.infer_schema(folder, settings)
                 with files.whole(infer_schema, "w") as file:
                     file.write(files.signed(text_format.MessageToString(inferred)))
+        for line in formats.remarks(settings):
+            print(line, file=err)
         for name, reason in ignored.items():
             print(f"ignored: {files.shown(name)}: {reason}", file=err)
         print(infer_schema or folder, file=out)

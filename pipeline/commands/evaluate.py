@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from typing import TYPE_CHECKING
 
 from components.base.errors import ModelError
 from pipeline.commands import options
-from pipeline.commands.session import answer, data_folder, session
+from pipeline.commands.session import answer, data_source, session
 from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
@@ -41,7 +42,7 @@ def evaluate(
         from pipeline.history import summary
 
         with steps.step("evaluate"):
-            folder = data_folder(data, workspace)
+            settings, folder = data_source(settings, data, workspace)
             saved_model = model or pushed_model(place.serving)
             figures = measured(str(saved_model), folder, settings)
         shown = [row for row in figures if row.label == summary.ALL]
@@ -59,7 +60,8 @@ def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
     Args:
       saved_model: A folder with a `serving_default` that answers `image` with `denoised`.
       folder: A data folder; `test` is read.
-      settings: `image`, `data.classes`, `noise`, `plugins` and `evaluation.batch_size` count.
+      settings: Of the folder; `image`, `data`, `noise`, `plugins` and `evaluation.batch_size`
+        count.
 
     Returns:
       By noise and label, and for all of either; the same figures a run's Evaluator gives.
@@ -72,9 +74,9 @@ def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
     import numpy as np
 
     from components.base import plugins, progress
-    from components.csv_ingestion.data_folder import rows
     from components.evaluation.measure import FIGURES, Measurement, load_denoiser, sums
     from components.image.pixels import normalise
+    from components.ingestion.formats import rows
     from pipeline.history.summary import ALL, Metrics
 
     plugins.load(settings.plugins)
@@ -83,9 +85,7 @@ def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
     totals: dict[tuple[str, str], np.ndarray] = {}
     done = 0
     batch = settings.evaluation.batch_size
-    for labels, pixels, keys in rows(
-        folder, "test", settings.image.pixels, len(settings.data.classes)
-    ):
+    for labels, pixels, keys, _ in rows(folder, "test", settings):
         for start in range(0, len(labels), batch):
             part = slice(start, start + batch)
             clean = np.asarray(normalise(pixels[part], settings.image.shape))
@@ -98,7 +98,8 @@ def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
                 ) from error
             for noise, _, results in measured:
                 for label, vector in sums(labels[part], results[""]).items():
-                    for key in ((noise, str(label)), (noise, ALL), (ALL, str(label)), (ALL, ALL)):
+                    by_label = [str(label)] if settings.data.classes else []
+                    for key in itertools.product((noise, ALL), (*by_label, ALL)):
                         totals[key] = totals.get(key, 0.0) + vector
             done += len(clean)
             progress.tell("evaluate", done, None, f"{done:,} images")

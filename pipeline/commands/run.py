@@ -1,10 +1,10 @@
-"""`denoise run`: the pipeline, from CSVs to a pushed model."""
+"""`denoise run`: the pipeline, from CSVs or image files to a pushed model."""
 
 from __future__ import annotations
 
 from components.base.errors import NotBlessedError
 from pipeline.commands import options
-from pipeline.commands.session import answer, data_folder, session
+from pipeline.commands.session import answer, data_source, session
 from pipeline.commands.version import require
 from pipeline.workspace import Workspace
 
@@ -17,7 +17,7 @@ def run(
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Run the pipeline: from CSVs to a pushed model.
+    """Run the pipeline: from CSVs or image files to a pushed model.
 
     Without `--data` it takes Fashion-MNIST. A run that was killed goes on with its last
     unfinished step; steps whose inputs did not change are not run again.
@@ -33,12 +33,15 @@ def run(
         stream = err if as_json else out
         if data is None:
             with display.Steps(stream, total=1) as steps, steps.step("Fashion-MNIST"):
-                folder = data_folder(None, workspace)
+                settings, folder = data_source(settings, None, workspace)
         else:
-            folder = data_folder(data, workspace)
+            settings, folder = data_source(settings, data, workspace)
+        from components.ingestion import formats
         from pipeline.history import summary
         from pipeline.runners import local
 
+        for line in formats.remarks(settings):
+            print(line, file=stream)
         result = local.run(settings, place, folder, stream)
         if as_json:
             answer(result, as_json, out)

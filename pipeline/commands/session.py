@@ -146,17 +146,22 @@ def read_by(
         yield from data.rglob("*")
 
 
-def data_folder(given: pathlib.Path | None, workspace: pathlib.Path) -> pathlib.Path:
+def data_source(
+    settings: Settings, given: pathlib.Path | None, workspace: pathlib.Path
+) -> tuple[Settings, pathlib.Path]:
     """The data folder of `--data`, or Fashion-MNIST in the workspace, brought there if need be.
+
+    Returns:
+      The settings with the folder's format and classes, and the folder.
 
     Raises:
       DataError: it is not a data folder, or Fashion-MNIST cannot be had.
+      UsageError: the settings do not go with what lies in it.
     """
-    from components.csv_ingestion.data_folder import check_folder
+    from components.ingestion import formats
 
     if given is None:
         from pipeline.fashion_mnist import fashion_mnist
 
         given = fashion_mnist(workspace)
-    check_folder(given)
-    return given
+    return formats.resolved(settings, given), given

@@ -68,20 +68,22 @@ class Steps(tuple[Step, ...]):
         """The last step of a component."""
         return [step for step in self if step.component == component][-1]
 
-    def output(self, component: str, name: str) -> Output | None:
-        """The output of a component's last finished step; None if there is none."""
+    def output(self, component: str | tuple[str, ...], name: str) -> Output | None:
+        """The output of the last finished step of a component, or of several; None if there is
+        none."""
         for step in reversed(self):
-            if step.component == component and step.state in DONE:
+            if step.component in _several(component) and step.state in DONE:
                 return step.output(name)
         return None
 
-    def maker(self, step: Step, component: str) -> Step | None:
-        """The step of a component that a step's inputs go back to."""
+    def maker(self, step: Step, component: str | tuple[str, ...]) -> Step | None:
+        """The step of a component, or of several, that a step's inputs go back to."""
         for id_ in itertools.chain.from_iterable(step.inputs.values()):
             before = self._made_by.get(id_)
             if before is None or before.id == step.id:
                 continue
-            found = before if before.component == component else self.maker(before, component)
+            here = before.component in _several(component)
+            found = before if here else self.maker(before, component)
             if found:
                 return found
         return None
@@ -108,6 +110,10 @@ class Steps(tuple[Step, ...]):
             for outputs in step.outputs.values()
             for output in outputs
         }
+
+
+def _several(components: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (components,) if isinstance(components, str) else components
 
 
 def _value(value: Any) -> Any:

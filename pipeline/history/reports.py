@@ -101,7 +101,8 @@ def remake(workspace: Workspace, run: str, steps: Steps) -> pathlib.Path:
         if found is None and name in inputs.OPTIONAL:
             return None
         if found is None or not pathlib.Path(found.uri).exists():
-            raise WorkspaceError(f"--run {run}: what {step} wrote as {output!r} is gone.")
+            maker = step if isinstance(step, str) else " or ".join(step)
+            raise WorkspaceError(f"--run {run}: what {maker} wrote as {output!r} is gone.")
         return found.uri
 
     pushed = steps.output(*inputs.INPUTS["pushed_model"])

@@ -12,6 +12,7 @@ import rich.box
 import rich.console
 import rich.table
 
+from components.csv_ingestion.result import STEPS as INGESTIONS
 from pipeline.history.lineage import ALL_STATES, Lineage, Step, Steps, settings_of
 from pipeline.workspace import Workspace
 
@@ -112,7 +113,7 @@ def history(workspace: Workspace) -> History:
 def _model(trainer: Step, steps: Steps, workspace: Workspace) -> ModelStatus:
     model, model_run = trainer.output("model"), trainer.output("model_run")
     assert model is not None
-    ingestion = steps.maker(trainer, "CsvIngestion")
+    ingestion = steps.maker(trainer, INGESTIONS)
     examples = ingestion.output("examples") if ingestion else None
     blessing = steps.verdict(model.id, "QualityEvaluator", "blessing")
     servable = steps.verdict(model.id, "ServingCheck", "blessing")

@@ -104,7 +104,7 @@ def collect(
     """
     from tfx.utils import path_utils
 
-    from components.csv_ingestion.result import read_summary
+    from components.csv_ingestion.result import STEPS, read_summary
     from components.evaluation import result as evaluation
     from components.serving_check.result import read_check
     from components.training.result import LOGS_FOLDER, Training
@@ -122,7 +122,7 @@ def collect(
             for step in steps
         ],
     )
-    if examples := steps.output("CsvIngestion", "examples"):
+    if examples := steps.output(STEPS, "examples"):
         summary.data = read_summary(examples.uri).model_dump(mode="json")
     if tuner_results := steps.output("Tuner", "tuner_results"):
         summary.tuning = trials.read(tuner_results.uri).model_dump(mode="json")
@@ -203,13 +203,14 @@ def show(summary: Summary, console: rich.console.Console) -> None:
             metrics_table(rows, "Test images, denoised against noisy (means of per-image values)")
         )
     if summary.data:
-        splits = ", ".join(f"{n:,} {split}" for split, n in summary.data["examples"].items())
-        console.print(
-            f"rows        {summary.data['rows']:,} = {splits}"
-            f" + {sum(summary.data['quarantined'].values()):,} set aside"
-        )
-        if summary.data["overlap"]:
-            console.print(f"            {summary.data['overlap']:,} of test are in train too")
+        from components.csv_ingestion.result import IngestionSummary
+
+        data = IngestionSummary.model_validate(summary.data)
+        console.print(f"{data.unit:<11} {data.account()}", soft_wrap=True)
+        if data.overlap:
+            console.print(f"            {data.overlap:,} of test are in train too")
+        for note, number in data.notes.items():
+            console.print(f"            {number:,} {data.unit}: {note}", soft_wrap=True)
         ignored = list(summary.data["ignored"].items())
         for name, reason in ignored[:_IGNORED_SHOWN]:
             console.print(f"ignored     {name}: {reason}", soft_wrap=True, markup=False)

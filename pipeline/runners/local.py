@@ -18,7 +18,7 @@ from components.base import child, code, libraries, plugins
 from components.base.errors import DenoiseError, RunError, UsageError
 from components.base.places import Places
 from components.base.settings import Settings
-from components.csv_ingestion import data_folder
+from components.ingestion import formats
 from components.training.result import WORKERS_FILE
 from pipeline import dag, display
 from pipeline.history import reports, summary
@@ -106,7 +106,7 @@ def _prepare(settings: Settings, workspace: Workspace, data: pathlib.Path) -> Pl
         expected = make_schema(settings.image, settings.data)
     schema_file = write_schema(expected, workspace.schema)
     return Places(
-        data=data_folder.to_take(str(data.resolve())),
+        data=formats.to_take(str(data.resolve()), settings.data.format),
         schema=str(schema_file.resolve()),
         serving=str(workspace.serving.resolve()),
         pipeline_root=str(workspace.pipeline_root.resolve()),

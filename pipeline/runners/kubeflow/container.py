@@ -39,6 +39,7 @@ from typing import Any
 from components.base import errors, object_store
 from components.base.errors import DenoiseError, UsageError
 from components.csv_ingestion import data_folder
+from components.image_ingestion import folder as image_folder
 from pipeline.dag import LATE
 from pipeline.runners.failure import explained
 from pipeline.runners.kubeflow.names import (
@@ -134,7 +135,12 @@ def _with_local_data(parameters: dict[str, Any], folder: str) -> None:
 
     from components.csv_ingestion import component
 
-    taken = data_folder.to_take(location)
+    csvs = "input_config" in parameters
+    if csvs:
+        taken = data_folder.to_take(location)
+    else:
+        kind = json.loads(parameters["sections"])["data"]["format"]
+        taken = image_folder.to_take(location, kind)
     if object_store.is_remote(location):
         below = taken.removeprefix(location.rstrip("/")).lstrip("/")
         here = os.path.join(folder, below)
@@ -142,7 +148,8 @@ def _with_local_data(parameters: dict[str, Any], folder: str) -> None:
         print(f"{taken}: {len(names)} files copied", flush=True)
         taken = here
     parameters["input_base"] = taken
-    parameters["input_config"] = proto_utils.proto_to_json(component.input_config(taken))
+    if csvs:
+        parameters["input_config"] = proto_utils.proto_to_json(component.input_config(taken))
 
 
 def _with_local_schema(parameters: dict[str, Any], folder: str) -> None:

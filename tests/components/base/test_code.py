@@ -14,6 +14,7 @@ from components.base import code
 
 STEPS = {
     "CsvIngestion": "components.csv_ingestion.component",
+    "ImageIngestion": "components.image_ingestion.component",
     "AnomalyGate": "components.data_validation.anomaly_gate",
     "Transform": "components.transform.component",
     "WarmStart": "components.push.warm_start",
@@ -59,7 +60,7 @@ def _fingerprints(folder: pathlib.Path) -> dict[str, str]:
             "components/noise/gaussian.py",
             {"Transform", "Tuner", "Trainer", "QualityEvaluator"},
         ),
-        ("components/base/in_order.py", {"CsvIngestion", "Transform"}),
+        ("components/base/in_order.py", {"CsvIngestion", "ImageIngestion", "Transform"}),
         ("components/data_validation/anomaly_gate.py", {"AnomalyGate"}),
         ("components/push/pushed_model.py", {"PushedModel"}),
         ("components/push/warm_start.py", {"WarmStart"}),

@@ -9,13 +9,15 @@ from tensorflow_data_validation.statistics import stats_impl
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.base.errors import DataError
-from components.base.settings import DataSettings, ImageSettings
+from components.base.settings import DataSettings, ImageSettings, Settings
 from components.csv_ingestion import examples
 from components.data_validation import schema as schemas
-from tests import clothing
+from components.ingestion import formats
+from tests import clothing, textures
 
 IMAGE = ImageSettings(height=4, width=3)
 SCHEMA = schemas.make_schema(IMAGE, DataSettings())
+SETTINGS = Settings(image=IMAGE)
 
 
 def statistics(labels, pixels):
@@ -81,6 +83,23 @@ def test_the_schema_follows_the_settings():
     assert features["label"].skew_comparator.infinity_norm.threshold == 0.3
 
 
+def test_without_classes_the_label_is_minus_one_and_pairs_have_a_noisy_image():
+    schema = schemas.make_schema(IMAGE, DataSettings(classes=(), format="pairs"))
+    features = {feature.name: feature for feature in schema.feature}
+    label = features["label"].int_domain
+    assert (label.min, label.max) == (-1, -1)
+    assert features["noisy"].shape == features["image"].shape
+    assert "noisy" not in {feature.name for feature in SCHEMA.feature}
+
+
+def test_inferred_from_images(tmp_path):
+    folder = textures.write_folder(tmp_path, train=3, test=1)
+    settings = formats.resolved(SETTINGS, folder)
+    inferred = {feature.name: feature for feature in schemas.infer_schema(folder, settings).feature}
+    assert inferred["image"].shape.dim[0].size == IMAGE.pixels
+    assert (inferred["label"].int_domain.min, inferred["label"].int_domain.max) == (-1, -1)
+
+
 def test_written_and_read_again(tmp_path):
     path = schemas.write_schema(SCHEMA, tmp_path / "schema")
     assert schemas.read_schema(path) == SCHEMA
@@ -101,7 +120,7 @@ def test_what_is_no_schema_is_named(tmp_path, content):
 
 def test_inferred_from_a_data_folder(tmp_path):
     folder = clothing.write_csvs(tmp_path, train=60, test=10, shape=(4, 3, 1), gz=True, files=2)
-    inferred = schemas.infer_schema(folder, IMAGE)
+    inferred = schemas.infer_schema(folder, SETTINGS)
     expected = schema_pb2.Schema()
     expected.CopyFrom(SCHEMA)
     for feature in expected.feature:
@@ -118,7 +137,7 @@ def test_inferred_labels_are_those_found_in_the_latest_span(tmp_path):
             tmp_path / f"span-{span}", train=classes, test=1, shape=(4, 3, 1)
         )
         assert folder.is_dir()
-    schema = schemas.infer_schema(tmp_path, IMAGE)
+    schema = schemas.infer_schema(tmp_path, SETTINGS)
     (label,) = (feature for feature in schema.feature if feature.name == "label")
     assert (label.int_domain.min, label.int_domain.max) == (0, 2)
 
@@ -126,4 +145,4 @@ def test_inferred_labels_are_those_found_in_the_latest_span(tmp_path):
 def test_nothing_to_infer_from(tmp_path):
     folder = clothing.write_csvs(tmp_path, train=5, test=5, shape=(4, 4, 1), header=False)
     with pytest.raises(DataError, match="no row of a label and 12 pixels"):
-        schemas.infer_schema(folder, IMAGE)
+        schemas.infer_schema(folder, SETTINGS)

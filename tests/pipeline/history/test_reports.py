@@ -86,7 +86,8 @@ def _run(folder: pathlib.Path, without: set[str]) -> Steps:
     outputs: dict[str, dict[str, str]] = {}
     for name, (step, output) in inputs.INPUTS.items():
         (folder / name).mkdir(parents=True)
-        outputs.setdefault(step, {})[output] = str(folder / name)
+        maker = step if isinstance(step, str) else step[-1]
+        outputs.setdefault(maker, {})[output] = str(folder / name)
     return Steps(
         _step(number, name, outputs.get(name, {}), pushed_version="7")
         for number, name in enumerate([*outputs, "Report"])

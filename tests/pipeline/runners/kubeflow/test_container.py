@@ -13,7 +13,7 @@ from components.base.errors import DataError, RunError, UsageError
 from components.base.places import Places
 from pipeline import config, dag
 from pipeline.runners.kubeflow import compile, container, names
-from tests import clothing
+from tests import clothing, textures
 from tests.pipeline.runners.kubeflow.recordings import RECORDINGS, RELEASES, Recording
 
 
@@ -298,6 +298,25 @@ def test_the_data_version_changes_with_the_data(store, tmp_path):
         else:
             object_store.upload(data, location)
         assert version() != before
+
+
+def test_images_in_a_store_are_copied_and_their_version_follows_them(store, tmp_path):
+    photos = textures.write_folder(tmp_path / "photos" / "span-3", train=2, test=1)
+    sections = json.dumps({"data": {"format": "images"}})
+    location = f"{store}/photos"
+    object_store.upload(photos.parent, location)
+    parameters = {"input_base": location, "sections": sections}
+
+    def version():
+        return dag.LATE["ImageIngestion"].find({"input_base": location, "sections": sections}, {})
+
+    first = version()
+    container._with_local_data(parameters, str(tmp_path / "here"))
+    assert parameters == {"input_base": str(tmp_path / "here" / "span-3"), "sections": sections}
+    assert len(list((tmp_path / "here").rglob("*.png"))) == 3
+    (photos / "train" / "00.png").write_bytes((photos / "train" / "01.png").read_bytes())
+    object_store.upload(photos.parent, location)
+    assert version() != first
 
 
 def test_a_warm_start_is_cached_by_the_pushed_version(store, tmp_path):
