@@ -11,6 +11,10 @@ that the stock TF Serving container loads it. Noise is never applied here.
 | `predict_examples`| `examples` string (N,), tf.Example   | `denoised` float32         |
 
 An autoencoder with a bottleneck has a fifth, `encode`: `image` to `code`.
+
+Of a model that takes any size, `serving_default` takes images of any height and width, and
+`predict_encoded` answers each image with one of its own size; rows of pixels and tf.Examples say
+nothing of a size, so they stay images of the settings' shape. An image may have `MAX_PIXELS`.
 """
 
 from __future__ import annotations
@@ -21,11 +25,18 @@ from typing import TYPE_CHECKING, Any
 
 from components.export.requests import write_warmup_requests
 from components.image.pixels import MAX_PIXEL, normalise, quantise
-from components.image.reader import read_batch_in_graph
+from components.image.reader import read_batch_in_graph, read_in_graph
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
+
+MAX_PIXELS = 1 << 21
+"""Of an image that a model of any size answers: a network's layers hold some hundred times as much,
+so what is larger goes in tiles, as the client sends it."""
+
+_PIXELS_AT_ONCE = 1 << 18
+"""Of the images of one call that are computed together, unless one alone has more."""
 
 SIGNATURES = ("serving_default", "predict_pixels", "predict_encoded", "predict_examples")
 
@@ -39,8 +50,9 @@ def export_servable(
     """Writes a model as a SavedModel with all signatures and warm-up requests.
 
     Args:
-      model: Noisy float32 (N, H, W, C) in [0, 1] to denoised, the same shape. Its outputs
-        are clipped to [0, 1] here, whatever its last activation.
+      model: Noisy float32 (N, H, W, C) in [0, 1] to denoised, the same shape; it takes any size
+        where its input has (None, None, None, C). Its outputs are clipped to [0, 1] here, whatever
+        its last activation.
       path: The folder to write.
       shape: (H, W, C).
       warmup_pixels: uint8, (N, H*W*C): real images for the warm-up requests; the first is
@@ -51,9 +63,10 @@ def export_servable(
 
     from components import models
 
-    endpoints = _Endpoints(model, models.encoder(model), shape)
+    any_size = model.input_shape[1:3] == (None, None)
+    endpoints = (_AnySize if any_size else _Endpoints)(model, models.encoder(model), shape)
     archive = keras.export.ExportArchive()
-    image = tf.TensorSpec((None, *shape), tf.float32, name="image")
+    image = tf.TensorSpec((None, *endpoints.image_shape), tf.float32, name="image")
     inputs = {
         "serving_default": image,
         "predict_pixels": tf.TensorSpec((None, math.prod(shape)), tf.int32, name="pixels"),
@@ -83,6 +96,7 @@ class _Endpoints:
         self, model: keras.Model, encoder: keras.Model | None, shape: tuple[int, int, int]
     ):
         self.encoder = encoder
+        self.image_shape: tuple[int | None, ...] = shape
         self._model = model
         self._shape = shape
         self._pixels = math.prod(shape)
@@ -127,7 +141,7 @@ class _Endpoints:
         # black image, whose answer is left out.
         number = tf.shape(images)[0]
         filled = tf.pad(images, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        return network(tf.ensure_shape(filled, (None, *self._shape)), training=False)[:number]
+        return network(tf.ensure_shape(filled, (None, *self.image_shape)), training=False)[:number]
 
     def _checked(self, images: Any) -> Any:
         images = _sized("image", images, self._shape)
@@ -137,6 +151,110 @@ class _Endpoints:
     def _from_pixels(self, pixels: Any) -> Any:
         pixels = _in_range(pixels, 0, MAX_PIXEL, "pixels: expected integers from 0 to 255.")
         return self._denoise(normalise(pixels, self._shape))
+
+
+class _AnySize(_Endpoints):
+    """The same for a model of any size."""
+
+    def __init__(
+        self, model: keras.Model, encoder: keras.Model | None, shape: tuple[int, int, int]
+    ):
+        super().__init__(model, encoder, shape)
+        self.image_shape = (None, None, shape[-1])
+
+    def predict_encoded(self, image_bytes: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        def one(encoded: Any) -> Any:
+            with tf.control_dependencies([_few_pixels("image_bytes", _size_in_head(encoded))]):
+                image = read_in_graph(tf.identity(encoded), self._shape[-1])
+            images = tf.cast(image, tf.float32)[None] * (1 / MAX_PIXEL)
+            return tf.io.encode_png(tf.cast(quantise(self._denoise(images))[0], tf.uint8))
+
+        spec = tf.TensorSpec((), tf.string)
+        # One after the other: each may be large.
+        encoded = tf.map_fn(one, image_bytes, fn_output_signature=spec, parallel_iterations=1)
+        return {"denoised_bytes": encoded}
+
+    def predict_examples(self, examples: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        denoised = super().predict_examples(examples)["denoised"]
+        return {"denoised": tf.ensure_shape(denoised, (None, *self._shape))}
+
+    def _of_a_batch(self, network: Any, images: Any) -> Any:
+        import tensorflow as tf
+
+        number, height, width = (tf.shape(images)[axis] for axis in range(3))
+        step = tf.maximum(1, _PIXELS_AT_ONCE // (height * width))
+        parts = tf.maximum(1, (number + step - 1) // step)
+        of_a_batch = super()._of_a_batch
+
+        def compute(index: Any, results: Any) -> Any:
+            part = images[index * step : (index + 1) * step]
+            return index + 1, results.write(index, of_a_batch(network, part))
+
+        results = tf.TensorArray(tf.float32, parts, infer_shape=False)
+        _, results = tf.while_loop(
+            lambda index, _: index < parts, compute, (0, results), parallel_iterations=1
+        )
+        return tf.ensure_shape(results.concat(), (None, *self.image_shape))
+
+    def _checked(self, images: Any) -> Any:
+        import tensorflow as tf
+
+        channels = self.image_shape[-1]
+        found = tf.shape(images)
+        expected = f"image: expected shape (N, height, width, {channels}), found"
+        # Filled up, so that sizes can be compared whatever their number.
+        sizes = tf.concat([found, tf.zeros(4, tf.int32)], axis=0)[1:4]
+        right = tf.equal(tf.rank(images), 4) & tf.equal(sizes[2], channels)
+        right &= tf.reduce_all(sizes[:2] > 0)
+        with tf.control_dependencies([tf.debugging.Assert(right, [expected, found], summarize=8)]):
+            size = tf.identity(sizes[:2])
+        with tf.control_dependencies([_few_pixels("image", size)]):
+            images = tf.identity(images)
+        expected = "image: expected values in [0, 1]."
+        return _in_range(images, 0.0, 1.0, expected)
+
+
+def _few_pixels(name: str, size: Any) -> Any:
+    """Makes sure that an image is not too large, before it takes memory.
+
+    Args:
+      size: int32 (2,), height and width.
+    """
+    import tensorflow as tf
+
+    few = tf.reduce_prod(tf.cast(size, tf.int64)) <= MAX_PIXELS
+    expected = (
+        f"{name}: expected {MAX_PIXELS} pixels in an image at most (a larger one goes in tiles, "
+        "as DenoiseClient sends it), found height and width"
+    )
+    return tf.debugging.Assert(few, [expected, size])
+
+
+def _size_in_head(encoded: Any) -> Any:
+    """int32 (2,), height and width of a PNG or JPEG before it is decoded; zeros of anything else,
+    which decoding refuses."""
+    import tensorflow as tf
+
+    def of_png() -> Any:
+        sizes = tf.io.decode_raw(
+            tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False
+        )  # PNG 1.2, 4.1.1
+        return tf.ensure_shape(sizes, (2,))[::-1]
+
+    def of_jpeg() -> Any:
+        return tf.image.extract_jpeg_shape(encoded)[:2]
+
+    return tf.case(
+        [
+            (tf.equal(tf.strings.substr(encoded, 0, 3), b"\xff\xd8\xff"), of_jpeg),
+            (tf.equal(tf.strings.substr(encoded, 0, 8), b"\x89PNG\r\n\x1a\n"), of_png),
+        ],
+        default=lambda: tf.zeros(2, tf.int32),
+    )
 
 
 def _sized(name: str, values: Any, each: tuple[int, ...]) -> Any:

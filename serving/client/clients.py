@@ -1,7 +1,8 @@
 """DenoiseClient and AsyncDenoiseClient.
 
-Both cut large inputs into requests of `batch_size` images, keep `in_flight` of them on the
-way, and retry a request when the server is unavailable, and only then.
+Both cut large inputs into requests of `batch_size` images, and pictures that the model does not
+take as they are into tiles; they keep `in_flight` requests on the way, and retry one when the
+server is unavailable, and only then.
 """
 
 from __future__ import annotations
@@ -10,24 +11,49 @@ import asyncio
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 import pathlib
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from serving.client import grpc_wire, rest_wire
 from serving.client.connections import connect, connect_async
-from serving.client.errors import UnavailableError
-from serving.client.target import Call, Shapes, Target, Tls, VersionStatus
+from serving.client.errors import (
+    ClientError,
+    DeadlineError,
+    InvalidRequestError,
+    OverloadedError,
+    UnavailableError,
+)
+from serving.client.target import Call, Signatures, Target, Tls, VersionStatus
+from serving.client.tiling import (
+    WHOLE,
+    Blend,
+    ModelShape,
+    as_floats,
+    as_pixels,
+    margin_probe,
+    margin_seen,
+    needs_margin,
+    tiling,
+)
 
 Png = bytes | str | os.PathLike[str]
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
+_REQUEST_BYTES = 12 << 20
+"""Of a request or an answer at most, if it is of more than one image or can be cut."""
+_BYTES_OF_A_VALUE = {"grpc": 4, "rest": 21}
+_IMAGE, _DENOISED = "image", "denoised"
+_NOT_ANSWERED = (UnavailableError, DeadlineError, OverloadedError)
+_NOT_TOLD = (ClientError, LookupError, ValueError)
+"""No such model, or one of other signatures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,33 +67,48 @@ class _Plan:
     restore: Callable[[np.ndarray], Any]
 
 
-def _image_plan(images: Any) -> _Plan:
+def _checked(images: Any) -> np.ndarray:
+    """Images as an array (N, H, W, C)."""
     images = np.asarray(images)
     if images.ndim not in (3, 4):
         raise ValueError(
             f"images: expected shape (N, H, W) or (N, H, W, C), got {images.shape}; a single "
             "image is image[None]"
         )
-    shape = images.shape
-    if images.dtype.kind == "f":
-        values = images.astype(np.float32, copy=False)
-        values = values.reshape(*shape, 1) if images.ndim == 3 else values
+    if images.dtype.kind != "f" and images.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"images: expected floats in [0, 1], uint8 or uint16, got {images.dtype}")
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _image_plan(images: np.ndarray, takes: ModelShape | None) -> _Plan | None:
+    """Images of a size that the model takes as a request; None: they are of another.
+
+    Args:
+      takes: What the model takes; None: not known, so the server will say if it is another.
+    """
+    if images.dtype == np.uint8 and takes in (None, images.shape[1:]):
         return _Plan(
-            "serving_default",
-            "image",
-            values,
-            "denoised",
-            lambda denoised: denoised.reshape(shape).astype(images.dtype, copy=False),
+            "predict_pixels",
+            "pixels",
+            images.reshape(len(images), -1).astype(np.int32),
+            _DENOISED,
+            lambda denoised: denoised.reshape(images.shape).astype(np.uint8),
         )
-    if images.dtype != np.uint8:
-        raise TypeError(f"images: expected floats in [0, 1] or uint8, got {images.dtype}")
-    return _Plan(
-        "predict_pixels",
-        "pixels",
-        images.reshape(len(images), -1).astype(np.int32),
-        "denoised",
-        lambda denoised: denoised.reshape(shape).astype(np.uint8),
-    )
+    if takes is None or takes == images.shape[1:] or _takes_whole(takes, images.shape):
+        return _float_plan(
+            as_floats(images),
+            lambda denoised: as_pixels(denoised.reshape(images.shape), images.dtype),
+        )
+    return None
+
+
+def _takes_whole(takes: ModelShape, shape: tuple[int, ...]) -> bool:
+    _, height, width, channels = shape
+    return takes == (None, None, channels) and height * width <= WHOLE // 4
+
+
+def _float_plan(images: np.ndarray, restore: Callable[[np.ndarray], Any] = np.asarray) -> _Plan:
+    return _Plan("serving_default", _IMAGE, images, _DENOISED, restore)
 
 
 def _row_plan(rows: Any) -> _Plan:
@@ -98,9 +139,18 @@ def _joined(plan: _Plan, parts: list[np.ndarray]) -> Any:
     return plan.restore(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
 
-def _image_shape(shapes: Shapes) -> tuple[int, int, int]:
-    height, width, channels = shapes["serving_default"]["image"][1:]
-    return height, width, channels
+def _image_shape(signatures: Signatures) -> ModelShape:
+    height, width, channels = signatures["serving_default"].inputs[_IMAGE][1:]
+    return (height, width, channels) if height >= 0 and width >= 0 else (None, None, channels)
+
+
+def _row_shape(signatures: Signatures) -> tuple[int, int, int]:
+    # A model of any size takes rows and tf.Examples of one.
+    shape = _image_shape(signatures)
+    if shape[0] is None:
+        height, width, channels = signatures["predict_examples"].outputs[_DENOISED][1:]
+        return height, width, channels
+    return shape  # type: ignore[return-value]  # both are None or none is
 
 
 class Attempts:
@@ -178,10 +228,16 @@ class _Client:
         self._retries = retries
         self._batch_size = batch_size
         self._in_flight = in_flight
+        self._takes: ModelShape | None = None
         self._connection: Any = self._connect(self._target, tls or Tls())
 
     def _connect(self, target: Target, tls: Tls) -> Any:
         raise NotImplementedError
+
+    def _may_be_another(self, images: np.ndarray) -> bool:
+        """Whether the model has to be asked for what it takes: a new version may have come."""
+        takes = self._takes
+        return takes is None or (takes[0] is not None and takes != images.shape[1:])
 
     def _attempts(self) -> Attempts:
         return Attempts(self._timeout, self._retries)
@@ -193,11 +249,21 @@ class _Client:
     def _chunk(self, plan: _Plan, inputs: dict[str, np.ndarray]) -> Call:
         return self._predict(inputs, plan.signature, (plan.output,))
 
-    def _chunks(self, plan: _Plan) -> list[dict[str, np.ndarray]]:
-        return [
-            {plan.name: plan.values[start : start + self._batch_size]}
-            for start in range(0, len(plan.values), self._batch_size)
-        ]
+    def _chunks(self, plan: _Plan) -> Iterator[dict[str, np.ndarray]]:
+        rows, values = len(plan.values), plan.values.size
+        number = max(1, min(self._batch_size, self._most_values() * rows // max(1, values)))
+        for start in range(0, rows, number):
+            yield {plan.name: plan.values[start : start + number]}
+
+    def _most_values(self) -> int:
+        """Of a request, at most."""
+        return _REQUEST_BYTES // _BYTES_OF_A_VALUE["rest" if self._target.is_rest else "grpc"]
+
+    def _most_pixels(self, takes: ModelShape) -> int:
+        """Of a request with tiles, at most."""
+        height, width, channels = takes
+        one = WHOLE if height is None or width is None else self._batch_size * height * width
+        return min(one, self._most_values() // channels)
 
 
 class DenoiseClient(_Client):
@@ -211,11 +277,15 @@ class DenoiseClient(_Client):
         self._lock = threading.Lock()
         return connect(target, tls)
 
-    def denoise(self, images: Any) -> np.ndarray:
-        """Denoises images.
+    def denoise(self, images: Any, told: Callable[[float], None] = lambda done: None) -> np.ndarray:
+        """Denoises images of any size.
+
+        What the model does not take as it is goes in overlapping tiles (`serving.client.tiling`),
+        colour to a grey model by channel, and grey to a colour model three times.
 
         Args:
-          images: (N, H, W) or (N, H, W, C), floats in [0, 1] or uint8.
+          images: (N, H, W) or (N, H, W, C), floats in [0, 1], uint8 or uint16; C 1 or 3.
+          told: Called with how much is done, 0 to 1.
 
         Returns:
           The same shape, type and range.
@@ -224,7 +294,20 @@ class DenoiseClient(_Client):
           ValueError: the shape is another.
           TypeError: the type is another.
         """
-        return self._run(_image_plan(images))
+        pictures = _checked(images)
+        if self._may_be_another(pictures):
+            self._takes = self._ask_takes()
+        takes, plan = self._takes, _image_plan(pictures, self._takes)
+        try:
+            if plan is None:
+                assert takes is not None
+                denoised = self._in_tiles(pictures, takes, told)
+            else:
+                denoised = self._run(plan, told)
+        except InvalidRequestError:
+            self._takes = None
+            raise
+        return denoised.reshape(np.shape(images))
 
     def denoise_rows(self, rows: Any) -> np.ndarray:
         """Denoises CSV rows.
@@ -270,9 +353,13 @@ class DenoiseClient(_Client):
         """States of the model's versions, the newest first."""
         return self._send(self._wire.status(self._target))
 
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of the model's images."""
-        return _image_shape(self._send(self._wire.shapes(self._target)))
+    def image_shape(self) -> ModelShape:
+        """(height, width, channels) of the model's images; None, None where it takes any size."""
+        return _image_shape(self._send(self._wire.signatures(self._target)))
+
+    def row_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images in CSV rows and tf.Examples."""
+        return _row_shape(self._send(self._wire.signatures(self._target)))
 
     def close(self) -> None:
         """Ends the connection."""
@@ -294,30 +381,71 @@ class DenoiseClient(_Client):
             except UnavailableError as error:
                 time.sleep(attempts.pause(error))
 
-    def _run(self, plan: _Plan) -> Any:
+    def _ask_takes(self) -> ModelShape | None:
+        try:
+            return self.image_shape()
+        except _NOT_ANSWERED:
+            raise
+        except _NOT_TOLD:
+            return None  # Whatever is wrong, the request itself says it better.
+
+    def _run(self, plan: _Plan, told: Callable[[float], None] = lambda done: None) -> Any:
+        parts = []
+        for part in self._answers(plan, self._chunks(plan)):
+            parts.append(part)
+            told(sum(map(len, parts)) / len(plan.values))
+        return _joined(plan, parts)
+
+    def _in_tiles(
+        self, pictures: np.ndarray, takes: ModelShape, told: Callable[[float], None]
+    ) -> np.ndarray:
+        result = np.empty_like(pictures)
+        most, margin = self._most_pixels(takes), 0
+        size = (pictures.shape[1], pictures.shape[2])
+        if needs_margin(takes, size, most):
+            plans = map(_float_plan, margin_probe(takes[-1]))
+            margin = margin_seen(*(self._run(plan) for plan in plans))
+        tiles = tiling(takes, size, margin, most)
+        for index, pixels in enumerate(pictures):
+            blend = Blend(pixels, tiles, takes[-1])
+            chunks = ({_IMAGE: batch.images} for batch in blend.batches(most))
+            for number, denoised in enumerate(self._answers(_float_plan(pixels), chunks)):
+                blend.add(number, denoised)
+                told((index + blend.done) / len(pictures))
+            result[index] = blend.result
+        return result
+
+    def _answers(
+        self, plan: _Plan, chunks: Iterator[dict[str, np.ndarray]]
+    ) -> Iterator[np.ndarray]:
+        """What is answered to requests, in their order; one alone is sent on this thread."""
+
         def one(inputs: dict[str, np.ndarray]) -> np.ndarray:
             return self._send(self._chunk(plan, inputs))[plan.output]
 
-        chunks = self._chunks(plan)
-        if len(chunks) < 2:
-            return _joined(plan, [one(chunk) for chunk in chunks])
+        first = next(chunks, None)
+        if first is None:
+            return
+        second = next(chunks, None)
+        if second is None:
+            yield one(first)
+            return
         with self._lock:
             if self._pool is None:
                 self._pool = concurrent.futures.ThreadPoolExecutor(
                     self._in_flight, "denoise-client"
                 )
         waiting: collections.deque[concurrent.futures.Future[np.ndarray]] = collections.deque()
-        parts = []
         try:
-            for chunk in chunks:
+            for chunk in itertools.chain((first, second), chunks):
                 if len(waiting) == self._in_flight:
-                    parts.append(waiting.popleft().result())
+                    yield waiting.popleft().result()
                 waiting.append(self._pool.submit(one, chunk))
-            parts += [future.result() for future in waiting]
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
-        return _joined(plan, parts)
 
 
 class AsyncDenoiseClient(_Client):
@@ -327,9 +455,24 @@ class AsyncDenoiseClient(_Client):
     def _connect(self, target: Target, tls: Tls) -> Any:
         return connect_async(target, tls)
 
-    async def denoise(self, images: Any) -> np.ndarray:
+    async def denoise(
+        self, images: Any, told: Callable[[float], None] = lambda done: None
+    ) -> np.ndarray:
         """As DenoiseClient.denoise."""
-        return await self._run(_image_plan(images))
+        pictures = _checked(images)
+        if self._may_be_another(pictures):
+            self._takes = await self._ask_takes()
+        takes, plan = self._takes, _image_plan(pictures, self._takes)
+        try:
+            if plan is None:
+                assert takes is not None
+                denoised = await self._in_tiles(pictures, takes, told)
+            else:
+                denoised = await self._run(plan, told)
+        except InvalidRequestError:
+            self._takes = None
+            raise
+        return denoised.reshape(np.shape(images))
 
     async def denoise_rows(self, rows: Any) -> np.ndarray:
         """As DenoiseClient.denoise_rows."""
@@ -349,9 +492,13 @@ class AsyncDenoiseClient(_Client):
         """As DenoiseClient.status."""
         return await self._send(self._wire.status(self._target))
 
-    async def image_shape(self) -> tuple[int, int, int]:
+    async def image_shape(self) -> ModelShape:
         """As DenoiseClient.image_shape."""
-        return _image_shape(await self._send(self._wire.shapes(self._target)))
+        return _image_shape(await self._send(self._wire.signatures(self._target)))
+
+    async def row_shape(self) -> tuple[int, int, int]:
+        """As DenoiseClient.row_shape."""
+        return _row_shape(await self._send(self._wire.signatures(self._target)))
 
     async def close(self) -> None:
         """Ends the connection."""
@@ -371,16 +518,58 @@ class AsyncDenoiseClient(_Client):
             except UnavailableError as error:
                 await asyncio.sleep(attempts.pause(error))
 
-    async def _run(self, plan: _Plan) -> Any:
-        slots = asyncio.Semaphore(self._in_flight)
+    async def _ask_takes(self) -> ModelShape | None:
+        try:
+            return await self.image_shape()
+        except _NOT_ANSWERED:
+            raise
+        except _NOT_TOLD:
+            return None
+
+    async def _run(self, plan: _Plan, told: Callable[[float], None] = lambda done: None) -> Any:
+        parts = []
+        async for part in self._answers(plan, self._chunks(plan)):
+            parts.append(part)
+            told(sum(map(len, parts)) / len(plan.values))
+        return _joined(plan, parts)
+
+    async def _in_tiles(
+        self, pictures: np.ndarray, takes: ModelShape, told: Callable[[float], None]
+    ) -> np.ndarray:
+        result = np.empty_like(pictures)
+        most, margin = self._most_pixels(takes), 0
+        size = (pictures.shape[1], pictures.shape[2])
+        if needs_margin(takes, size, most):
+            plans = map(_float_plan, margin_probe(takes[-1]))
+            margin = margin_seen(*[await self._run(plan) for plan in plans])
+        tiles = tiling(takes, size, margin, most)
+        for index, pixels in enumerate(pictures):
+            blend = Blend(pixels, tiles, takes[-1])
+            chunks = ({_IMAGE: batch.images} for batch in blend.batches(most))
+            number = 0
+            async for denoised in self._answers(_float_plan(pixels), chunks):
+                blend.add(number, denoised)
+                number += 1
+                told((index + blend.done) / len(pictures))
+            result[index] = blend.result
+        return result
+
+    async def _answers(
+        self, plan: _Plan, chunks: Iterator[dict[str, np.ndarray]]
+    ) -> AsyncIterator[np.ndarray]:
+        """What is answered to requests, in their order."""
 
         async def one(inputs: dict[str, np.ndarray]) -> np.ndarray:
-            async with slots:
-                return (await self._send(self._chunk(plan, inputs)))[plan.output]
+            return (await self._send(self._chunk(plan, inputs)))[plan.output]
 
-        tasks = [asyncio.ensure_future(one(chunk)) for chunk in self._chunks(plan)]
+        waiting: collections.deque[asyncio.Task[np.ndarray]] = collections.deque()
         try:
-            return _joined(plan, list(await asyncio.gather(*tasks)))
+            for chunk in chunks:
+                if len(waiting) == self._in_flight:
+                    yield await waiting.popleft()
+                waiting.append(asyncio.ensure_future(one(chunk)))
+            while waiting:
+                yield await waiting.popleft()
         finally:
-            for task in tasks:
+            for task in waiting:
                 task.cancel()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.client.target import Call, Shapes, Target, VersionStatus
+from serving.client.target import Call, Shapes, Signature, Signatures, Target, VersionStatus
 from serving.protocol import messages
 
 # tensorflow.DataType of tensorflow/core/framework/types.proto, and the field values are in.
@@ -84,23 +84,26 @@ def status(target: Target) -> Call:
     return Call(f"{_MODEL}/GetModelStatus", request.SerializeToString(), read)
 
 
-def shapes(target: Target) -> Call:
-    """Asks for the shapes of the inputs."""
+def signatures(target: Target) -> Call:
+    """Asks for the shapes of inputs and outputs."""
 
-    def read(answer: bytes) -> Shapes:
+    def read(answer: bytes) -> Signatures:
         response = messages.GetModelMetadataResponse.FromString(answer)
         value = response.metadata["signature_def"].value
         return {
-            name: {
-                alias: tuple(dim.size for dim in info.tensor_shape.dim)
-                for alias, info in signature.inputs.items()
-            }
+            name: Signature(_shapes(signature.inputs), _shapes(signature.outputs))
             for name, signature in messages.SignatureDefMap.FromString(value).signature_def.items()
         }
 
     request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
     _name(request, target)
     return Call(f"{_PREDICTION}/GetModelMetadata", request.SerializeToString(), read)
+
+
+def _shapes(tensors: Mapping[str, Any]) -> Shapes:
+    return {
+        name: tuple(dim.size for dim in info.tensor_shape.dim) for name, info in tensors.items()
+    }
 
 
 def _name(request: Any, target: Target, signature: str = "") -> None:

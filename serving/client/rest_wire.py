@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.client.target import Call, Shapes, Target, VersionStatus
+from serving.client.target import Call, Shapes, Signature, Signatures, Target, VersionStatus
 from serving.protocol.codes import Code
 
 _CODES_BY_HTTP = {
@@ -71,21 +71,24 @@ def status(target: Target) -> Call:
     return Call(f"GET {_path(target)}", b"", read)
 
 
-def shapes(target: Target) -> Call:
-    """Asks for the shapes of the inputs."""
+def signatures(target: Target) -> Call:
+    """Asks for the shapes of inputs and outputs."""
 
-    def read(answer: bytes) -> Shapes:
+    def read(answer: bytes) -> Signatures:
+        found = json.loads(answer)["metadata"]["signature_def"]["signature_def"]
         return {
-            name: {
-                alias: tuple(int(dim["size"]) for dim in info["tensor_shape"].get("dim", []))
-                for alias, info in signature["inputs"].items()
-            }
-            for name, signature in json.loads(answer)["metadata"]["signature_def"][
-                "signature_def"
-            ].items()
+            name: Signature(_shapes(entry["inputs"]), _shapes(entry["outputs"]))
+            for name, entry in found.items()
         }
 
     return Call(f"GET {_path(target)}/metadata", b"", read)
+
+
+def _shapes(tensors: Mapping[str, Any]) -> Shapes:
+    return {
+        name: tuple(int(dim["size"]) for dim in info["tensor_shape"].get("dim", []))
+        for name, info in tensors.items()
+    }
 
 
 def _path(target: Target) -> str:

@@ -103,5 +103,17 @@ class VersionStatus:
     error: str = ""
 
 
-Shapes = dict[str, dict[str, tuple[int, ...]]]
-"""Input shapes by signature and input name; -1 for the batch size."""
+Shapes = dict[str, tuple[int, ...]]
+"""By name of an input or output; -1 for a size that is free, such as that of the batch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What a signature takes and answers."""
+
+    inputs: Shapes
+    outputs: Shapes
+
+
+Signatures = dict[str, Signature]
+"""By name."""

@@ -105,6 +105,69 @@ def test_png_files_and_bytes(make, url, tmp_path):
     assert values == [50, 100, 25]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(9, 13), (2, 20), (3, 3), (9, 13, 1), (9, 13, 3)])
+def test_any_size_with_a_model_of_one(make, url, dtype, size):
+    """Each pixel is halved, whatever the tiles."""
+    pixels = np.random.default_rng(0).random((2, *size))
+    most = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    pixels, told = (most * pixels).astype(dtype), []
+    with make(url, batch_size=3) as client:
+        found = client.denoise(pixels, told.append)
+    assert (found.shape, found.dtype) == (pixels.shape, dtype)
+    np.testing.assert_allclose(found, pixels / 2, atol=0.51 if most > 1 else 1e-6)
+    assert told == sorted(told)
+    assert told[-1] == 1
+
+
+@pytest.fixture(scope="module")
+def any_size(tmp_path_factory):
+    """A model of any size and the addresses of its server."""
+    from serving.server.running import running_server, server_options
+    from tests.any_size import export
+
+    path = tmp_path_factory.mktemp("any_size") / "1"
+    model = export(path, SHAPE)
+    options = server_options(
+        port=0, rest_api_port=0, model_name="denoiser", model_base_path=path.parent
+    )
+    with running_server(options) as addresses:
+        yield model, {"grpc": addresses.grpc, "http": addresses.rest}
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_model_of_any_size(make, any_size, scheme, monkeypatch):
+    """Whole, in parts and in tiles: the same."""
+    model, addresses = any_size
+    pixels = np.random.default_rng(1).random((2, 150, 130, 1), np.float32)
+    whole = np.clip(model(pixels, training=False), 0, 1)
+    with make(addresses[scheme]) as client:
+        assert client.image_shape() == (None, None, 1)
+        assert client.row_shape() == SHAPE
+        np.testing.assert_allclose(client.denoise(pixels), whole, atol=1e-5)
+        eight = (255 * pixels).astype(np.uint8)
+        expected = np.rint(255 * np.clip(model(eight / np.float32(255), training=False), 0, 1))
+        assert np.abs(client.denoise(eight).astype(int) - expected).max() <= 1
+        rows = eight[0, :4, :6].reshape(1, -1)
+        small = client.denoise(eight[:1, :4, :6])
+        np.testing.assert_array_equal(client.denoise_rows(rows), small.reshape(1, -1))
+        monkeypatch.setattr(serving.client.clients, "WHOLE", 64 * 64)
+        np.testing.assert_allclose(client.denoise(pixels), whole, atol=1e-5)
+        colour = np.concatenate([pixels, pixels / 2, 1 - pixels], axis=-1)
+        channels = [client.denoise(colour[..., i]) for i in range(3)]
+        np.testing.assert_allclose(client.denoise(colour), np.stack(channels, -1), atol=1e-5)
+
+
+def test_a_new_version_may_take_another_size(make, any_size):
+    """What a client remembers of a model is forgotten when the model refuses it."""
+    images = np.zeros((1, 9, 13, 3), np.uint8)
+    with make(any_size[1]["grpc"]) as client:
+        getattr(client, "_client", client)._takes = images.shape[1:]
+        with pytest.raises(InvalidRequestError):
+            client.denoise(images)
+        assert client.denoise(images).shape == images.shape
+
+
 def test_versions_labels_status_and_shape(make, url):
     with make(url, version=1) as client:
         np.testing.assert_allclose(client.denoise(images(1)), images(1) / 4, rtol=1e-6)
@@ -146,7 +209,7 @@ def test_what_is_no_image_is_refused_before_it_is_sent(make):
     with make("grpc://localhost:1", retries=0) as client:
         with pytest.raises(ValueError, match=r"expected shape \(N, H, W\)"):
             client.denoise(np.zeros((4, 6), np.float32))
-        with pytest.raises(TypeError, match="uint8"):
+        with pytest.raises(TypeError, match="uint8 or uint16"):
             client.denoise(np.zeros((1, 4, 6), np.int64))
         with pytest.raises(ValueError, match="expected integers"):
             client.denoise_rows(np.zeros((1, 24)))
