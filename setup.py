@@ -9,7 +9,7 @@ setup(
     packages=find_packages(include=["pipeline*", "components*", "serving*"]),
     package_data={
         "pipeline": ["py.typed", "presets/*.yaml", "**/*.j2"],
-        "components": ["py.typed", "**/*.j2", "**/*.css"],
+        "components": ["py.typed", "**/*.j2", "**/*.css", "pretrained/*.*"],
         "serving": ["py.typed", "**/*.html", "**/*.css", "**/*.js", "**/*.yaml"],
     },
 )

@@ -19,9 +19,11 @@ from pipeline.commands import (
     compile,
     data,
     evaluate,
+    keep,
     models,
     noises,
     predict,
+    pretrained,
     report,
     run,
     serve,
@@ -72,6 +74,8 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
     serve.serve
 )
 app.command()(predict.predict)
+app.command()(pretrained.pretrained)
+app.command()(keep.keep)
 app.command()(models.models)
 app.command()(noises.noises)
 app.command()(compile.compile)

@@ -25,7 +25,7 @@ FLOORS = {
         {"data_validation", "transform", "export"},
         {"evaluation"},
         {"training"},
-        {"tuning", "push", "classifier", "serving_check"},
+        {"tuning", "push", "classifier", "serving_check", "pretrained"},
         {"report"},
     ),
     "serving": ({"protocol"}, {"client", "models"}, {"calls"}, {"server"}, {"predict"}),

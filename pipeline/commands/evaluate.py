@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pathlib
 from typing import TYPE_CHECKING
 
-from components.base.errors import ModelError
+from components.base.errors import ModelError, UsageError
 from pipeline.commands import options
 from pipeline.commands.session import answer, data_source, session
 from pipeline.commands.version import require
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: options.Model = None,
+    pretrained: options.Pretrained = None,
     data: options.Data = None,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     preset: options.Preset = options.DEFAULT_PRESET,
@@ -41,8 +43,15 @@ def evaluate(
         from components.push.versions import pushed_model
         from pipeline.history import summary
 
-        with steps.step("evaluate"):
+        with steps.step("evaluate"), contextlib.ExitStack() as stack:
             settings, folder = data_source(settings, data, workspace)
+            if pretrained is not None:
+                if model is not None:
+                    raise UsageError("--pretrained: not with --model.")
+                from components.pretrained import kept
+
+                versions = stack.enter_context(kept.servable(kept.find(pretrained)))
+                model = pushed_model(versions)
             saved_model = model or pushed_model(place.serving)
             figures = measured(str(saved_model), folder, settings)
         shown = [row for row in figures if row.label == summary.ALL]

@@ -32,6 +32,14 @@ Model = Annotated[
     pathlib.Path | None,
     typer.Option("--model", metavar="DIR", help="A SavedModel; default: the pushed one."),
 ]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained",
+        metavar="NAME",
+        help="A model that comes with this package (`denoise pretrained`), or a kept .keras file.",
+    ),
+]
 Parameter = Annotated[
     list[str] | None,
     typer.Option("--parameter", metavar="NAME=VALUE", help="Parameter of a run; may be repeated."),

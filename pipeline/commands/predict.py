@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ def predict(
         str | None, typer.Option("--server", metavar="URL", help="grpc://HOST:8500 or http://….")
     ] = None,
     model: options.Model = None,
+    pretrained: options.Pretrained = None,
     add_noise: Annotated[
         str | None,
         typer.Option("--add-noise", metavar="NOISE", help="Try it on clean images."),
@@ -50,7 +52,7 @@ def predict(
     """Denoise images: files, folders or CSVs, by a server or a SavedModel.
 
     Example: `denoise predict photos/ -o clean/ --server grpc://localhost:8500`, or
-    `denoise predict shirt.png -o tried/ --add-noise salt_pepper:0.1`.
+    `denoise predict shirt.png -o tried/ --add-noise salt_pepper:0.1 --pretrained fashion_mnist`.
     """
     from pipeline import config
 
@@ -58,8 +60,14 @@ def predict(
     settings = config.load(preset, set_ or [])
     with session(place.logs, "predict") as (out, _, steps):
         failed: Sequence[Passed] = ()
-        with steps.step("predict"):
-            if server is None and model is None:
+        with steps.step("predict"), contextlib.ExitStack() as stack:
+            if pretrained is not None:
+                if server is not None or model is not None:
+                    raise UsageError("--pretrained: not with --server or --model.")
+                from components.pretrained import kept
+
+                model = stack.enter_context(kept.servable(kept.find(pretrained)))
+            elif server is None and model is None:
                 from components.push.versions import pushed_model
 
                 model = pushed_model(place.serving)

@@ -18,7 +18,7 @@ _SETS = {
     "1.16": "TFX 1.16, for a C library before glibc 2.39",
     "1.21": "TFX 1.21, for glibc 2.39 and newer",
 }
-_SERVE = {"serve", "predict", "models", "noises"}
+_SERVE = {"serve", "predict", "pretrained", "models", "noises"}
 """Commands for which the extra `serve` is enough."""
 
 

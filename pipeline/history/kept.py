@@ -1,0 +1,166 @@
+"""The last run as a kept model: which file, which card, which images."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from components.base.errors import ModelError, UsageError, WorkspaceError
+from components.base.settings import Settings
+from components.evaluation.result import ALL
+from components.pretrained import kept
+from components.pretrained.card import Data, Figures
+from components.training.result import KERAS_FILE
+from pipeline import config
+from pipeline.history import summary
+from pipeline.history.lineage import Lineage
+from pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FASHION_MNIST = (
+    "Fashion-MNIST: 70,000 grey images of clothes, 28x28 (Xiao, Rasul, Vollgraf, 2017)",
+    "MIT, Copyright 2017 Zalando SE",
+)
+"""Name and licence of the data that a run without `--data` takes."""
+_SHEET_VALUES = 64 * 28 * 28
+"""Pixel values of a sheet, about: what is kept in a repository stays small."""
+_PACKAGES = {"denoise": "denoise-pipeline", "tensorflow": "tensorflow", "keras": "keras"}
+_NOTED = ("seconds", "cpu_seconds", "cores", "gpus", "precision", "images_per_second")
+_NOT_IN_COMMANDS = ("preset", "description")
+
+
+def keep(
+    workspace: Workspace,
+    name: str,
+    folder: pathlib.Path,
+    data: tuple[str, str] | None,
+    licence: str,
+) -> kept.Kept:
+    """Keeps the model that the last run of a workspace pushed.
+
+    Args:
+      workspace: Where it ran.
+      name: Of the model.
+      folder: Where the files go.
+      data: Name and licence of the data; None: those of Fashion-MNIST.
+      licence: Of the model.
+
+    Raises:
+      WorkspaceError: nothing has run there, or the last run pushed nothing.
+      ModelError: the pushed model is gone.
+      UsageError: the data are not Fashion-MNIST, so that their name and licence are to be given.
+    """
+    from components.evaluation.measure import load_denoiser
+
+    run = summary.read(workspace)
+    if run.outcome not in ("pushed", "unchanged") or run.model is None:
+        raise WorkspaceError(
+            f"--workspace {workspace.root}: its last run pushed no model ({run.outcome}). Only a "
+            "model that was blessed is kept: call `denoise run` until one is pushed."
+        )
+    keras_file = pathlib.Path(run.model) / KERAS_FILE
+    if not keras_file.is_file():
+        raise ModelError(f"{keras_file}: is not there any more. Call `denoise run` again.")
+    settings = _trained_with(run)
+    images = _images(workspace, run, settings)
+    card: dict[str, Any] = {
+        "description": settings.description,
+        "licence": licence,
+        "data": _data(workspace, run, data),
+        **{name: getattr(settings, name) for name in ("image", "model", "noise", "seed")},
+        "plugins": settings.plugins,
+        "parameters": run.training["parameters"],
+        "training": {
+            **settings.training.model_dump(mode="json"),
+            **{name: run.training[name] for name in _NOTED if run.training.get(name) is not None},
+        },
+        "commands": (_command(settings), f"denoise keep {name}"),
+        "figures": tuple(
+            Figures.of(row.model_dump())
+            for row in run.metrics
+            if row.label == ALL and row.noise != ALL
+        ),
+        "sample": kept.measure(load_denoiser(run.model), images, settings.noise),
+        "versions": {
+            name: importlib.metadata.version(package) for name, package in _PACKAGES.items()
+        },
+    }
+    return kept.keep(keras_file, images, folder, name, **card)
+
+
+def _trained_with(run: summary.Summary) -> Settings:
+    """The settings, with what the Tuner found laid over them."""
+    from components.training.hyperparameters import lay_over
+
+    values = lay_over(run.settings.model_dump(mode="json"), run.training.get("tuned", {}))
+    return config.validate(values, "what the Tuner found")
+
+
+def _data(workspace: Workspace, run: summary.Summary, given: tuple[str, str] | None) -> Data:
+    ingestion = Lineage.of_runs(workspace).steps(run.run).latest("CsvIngestion")
+    folder = pathlib.Path(str(ingestion.parameters.get("input_base", "")))
+    if given is None and folder.resolve() != workspace.data.resolve():
+        raise UsageError(
+            f"--data-name, --data-licence: expected the name and the licence of what is in "
+            f"{folder}: who uses the model needs to know."
+        )
+    name, licence = given or FASHION_MNIST
+    return Data(name=name, licence=licence, images=run.data["examples"])
+
+
+def _images(workspace: Workspace, run: summary.Summary, settings: Settings) -> np.ndarray:
+    """Test images for the sheet: uint8 (N, H, W, C), a number that fills its rows."""
+    import numpy as np
+
+    from components.base import records
+    from components.image.pixels import quantise_array
+
+    transformed = (
+        Lineage.of_runs(workspace).steps(run.run).output("Transform", "transformed_examples")
+    )
+    if transformed is None or not pathlib.Path(transformed.uri).is_dir():
+        raise WorkspaceError(
+            f"--workspace {workspace.root}: what Transform wrote is gone. Call `denoise run` again."
+        )
+    import tensorflow as tf
+
+    shape = settings.image.shape
+    rows = max(1, _SHEET_VALUES // settings.image.pixels // kept.COLUMNS)
+    spec = {"clean": tf.io.FixedLenFeature(shape, tf.float32)}
+    examples = records.records([f"{transformed.uri}/Split-test/*"]).take(rows * kept.COLUMNS)
+    clean = [
+        tf.io.parse_single_example(serialised, spec)["clean"].numpy() for serialised in examples
+    ]
+    whole_rows = len(clean) // kept.COLUMNS * kept.COLUMNS
+    if not whole_rows:
+        raise WorkspaceError(
+            f"--workspace {workspace.root}: {len(clean)} test images are fewer than the "
+            f"{kept.COLUMNS} that are kept with a model."
+        )
+    return quantise_array(np.stack(clean[:whole_rows]))
+
+
+def _command(settings: Settings) -> str:
+    """The `denoise run` with these settings: a preset and what differs from it."""
+    preset = settings.preset if settings.preset in config.preset_names() else "default"
+    given = config.load(preset).model_dump(mode="json")
+    parts = ["denoise run", *([f"--preset {preset}"] if preset != "default" else [])]
+    for section, values in settings.model_dump(mode="json").items():
+        if section in _NOT_IN_COMMANDS:
+            continue
+        fields = (
+            {f"{section}.{name}": (value, given[section][name]) for name, value in values.items()}
+            if isinstance(values, dict)
+            else {section: (values, given[section])}
+        )
+        for field, (value, default) in fields.items():
+            if value != default:
+                text = yaml.safe_dump(value, default_flow_style=True, width=10**9)
+                text = text.removesuffix("\n").removesuffix("\n...")
+                parts.append(f"--set '{field}={text}'")
+    return " ".join(parts)
