@@ -104,8 +104,9 @@ def find(name: str) -> Kept:
         file = pathlib.Path(name)
         if file.suffix != _SUFFIX or not file.is_file():
             raise UsageError(
-                f"--pretrained {shown(name)}: there is no such model. Take one of "
-                f"{', '.join(names())}, or the path of a {_SUFFIX} file that `denoise keep` made."
+                f"--pretrained {shown(name)}: there is no such model. Take "
+                f"{' or '.join((*names(), f'the path of a {_SUFFIX} file'))}, which `denoise keep` "
+                "made."
             )
     kept = Kept(file, cards.read(file.with_suffix(".yaml")))
     kept.check()
@@ -170,24 +171,23 @@ def servable(kept: Kept) -> Iterator[pathlib.Path]:
     if (cached / _VERSION / "saved_model.pb").is_file():
         yield cached
         return
-    with contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="denoise-") as scratch:
         try:
             cached.mkdir(parents=True, exist_ok=True)
-            scratch = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=".partial-", dir=cached.parent)
-            )
+            # Beside it, so that it can be renamed; what a kill left is made anew.
+            made = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=cached.parent))
         except OSError:
-            cached = None
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="denoise-"))
-        made = pathlib.Path(scratch, SERVABLE, _VERSION)
-        export(kept, made)
-        if cached is None:
-            yield made.parent
-            return
-        # Another process may have been as quick.
-        with contextlib.suppress(OSError):
-            made.rename(cached / _VERSION)
-    yield cached
+            cached = pathlib.Path(scratch, SERVABLE)
+            made = pathlib.Path(tempfile.mkdtemp(dir=scratch))
+        try:
+            export(kept, made)
+            cached.mkdir(exist_ok=True)
+            # Another process may have been as quick.
+            with contextlib.suppress(OSError):
+                made.rename(cached / _VERSION)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        yield cached
 
 
 def measure(denoise: Any, images: np.ndarray, noise: NoiseSettings) -> tuple[Figures, ...]:
@@ -222,7 +222,7 @@ def measure(denoise: Any, images: np.ndarray, noise: NoiseSettings) -> tuple[Fig
 
 
 def keep(
-    model: pathlib.Path, images: np.ndarray, folder: pathlib.Path, name: str, **card: Any
+    keras_file: pathlib.Path, images: np.ndarray, folder: pathlib.Path, name: str, **card: Any
 ) -> Kept:
     """Keeps a Keras model with its card; what is there under this name is replaced.
 
@@ -230,7 +230,7 @@ def keep(
     is no kept model.
 
     Args:
-      model: A Keras file.
+      keras_file: What is kept.
       images: uint8 (N, H, W, C): images it has not seen, N a multiple of COLUMNS.
       folder: Where to, made if need be.
       name: Of the files.
@@ -243,11 +243,11 @@ def keep(
     sheet = tiles.reshape(number // COLUMNS * height, COLUMNS * width, channels)
     kept = Kept(
         folder / f"{name}{_SUFFIX}",
-        Card(name=name, bytes=model.stat().st_size, sha256=sha256(model), **card),
+        Card(name=name, bytes=keras_file.stat().st_size, sha256=sha256(keras_file), **card),
     )
     folder.mkdir(parents=True, exist_ok=True)
     kept.file.with_suffix(".yaml").unlink(missing_ok=True)
-    with whole(kept.file) as file, model.open("rb") as source:
+    with whole(kept.file) as file, keras_file.open("rb") as source:
         shutil.copyfileobj(source, file)
     with whole(kept.sheet) as file:
         PIL.Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet).save(

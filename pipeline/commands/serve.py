@@ -18,7 +18,9 @@ def serve(
     pretrained: options.Pretrained = None,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
 ) -> None:
-    """Serve the pushed model, or a pretrained one: gRPC on 8500, REST and a page on 8501, loopback only.
+    """Serve the pushed model or a pretrained one: gRPC on 8500, REST and a page on 8501.
+
+    On the loopback interface only.
 
     Takes tensorflow_model_server's flags, such as `--port`, `--rest_api_port`,
     `--model_base_path`, `--model_config_file`, `--enable_batching` and

@@ -31,7 +31,8 @@ _SHEET_VALUES = 64 * 28 * 28
 """Pixel values of a sheet, about: what is kept in a repository stays small."""
 _PACKAGES = {"denoise": "denoise-pipeline", "tensorflow": "tensorflow", "keras": "keras"}
 _NOTED = ("seconds", "cpu_seconds", "cores", "gpus", "precision", "images_per_second")
-_NOT_IN_COMMANDS = ("preset", "description")
+_DECIDE = ("plugins", "seed", "image", "data", "noise", "model", "training", "tuner")
+"""Sections that decide what a model becomes."""
 
 
 def keep(
@@ -98,7 +99,7 @@ def _trained_with(run: summary.Summary) -> Settings:
     from components.training.hyperparameters import lay_over
 
     values = lay_over(run.settings.model_dump(mode="json"), run.training.get("tuned", {}))
-    return config.validate(values, "what the Tuner found")
+    return config.validate(values, source="what the Tuner found")
 
 
 def _data(workspace: Workspace, run: summary.Summary, given: tuple[str, str] | None) -> Data:
@@ -151,7 +152,7 @@ def _command(settings: Settings) -> str:
     given = config.load(preset).model_dump(mode="json")
     parts = ["denoise run", *([f"--preset {preset}"] if preset != "default" else [])]
     for section, values in settings.model_dump(mode="json").items():
-        if section in _NOT_IN_COMMANDS:
+        if section not in _DECIDE:
             continue
         fields = (
             {f"{section}.{name}": (value, given[section][name]) for name, value in values.items()}
