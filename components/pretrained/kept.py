@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from components.base import code, plugins
+from components.base import code, libraries, plugins, progress
 from components.base.errors import ModelError, UsageError
 from components.base.files import digest, shown, whole
 from components.base.places import SERVABLE
@@ -120,6 +120,7 @@ def load(kept: Kept) -> Any:
       UsageError: a plug-in that it needs cannot be imported.
       ModelError: Keras does not load it.
     """
+    libraries.load_tensorflow()
     plugins.load(kept.card.plugins)
     import keras
 
@@ -145,6 +146,7 @@ def export(kept: Kept, folder: pathlib.Path) -> None:
     """
     from components.export import signatures
 
+    progress.tell("pretrained", 0, None, f"exports {kept.card.name}, once")
     images = kept.images()
     signatures.export_servable(
         load(kept), folder, kept.card.image.shape, images.reshape(len(images), -1)[:_WARMUP_IMAGES]
