@@ -10,6 +10,7 @@ import yaml
 
 from components.base.errors import ModelError, UsageError, WorkspaceError
 from components.base.settings import Settings
+from components.csv_ingestion.result import STEPS as INGESTIONS
 from components.evaluation.result import ALL
 from components.pretrained import kept
 from components.pretrained.card import Data, Figures
@@ -33,6 +34,8 @@ _PACKAGES = {"denoise": "denoise-pipeline", "tensorflow": "tensorflow", "keras":
 _NOTED = ("seconds", "cpu_seconds", "cores", "gpus", "precision", "images_per_second")
 _DECIDE = ("plugins", "seed", "image", "data", "noise", "model", "training", "tuner")
 """Sections that decide what a model becomes."""
+_OF_THE_FOLDER = ("data.format", "data.classes")
+"""What the data folder says by itself, if nothing else is set."""
 
 
 def keep(
@@ -80,7 +83,7 @@ def keep(
             **settings.training.model_dump(mode="json"),
             **{name: run.training[name] for name in _NOTED if run.training.get(name) is not None},
         },
-        "commands": (_command(settings), f"denoise keep {name}"),
+        "commands": (_command(settings, fashion_mnist=data is None), f"denoise keep {name}"),
         "figures": tuple(
             Figures.of(row.model_dump())
             for row in run.metrics
@@ -103,7 +106,8 @@ def _trained_with(run: summary.Summary) -> Settings:
 
 
 def _data(workspace: Workspace, run: summary.Summary, given: tuple[str, str] | None) -> Data:
-    ingestion = Lineage.of_runs(workspace).steps(run.run).latest("CsvIngestion")
+    steps = Lineage.of_runs(workspace).steps(run.run)
+    ingestion = [step for step in steps if step.component in INGESTIONS][-1]
     folder = pathlib.Path(str(ingestion.parameters.get("input_base", "")))
     if given is None and folder.resolve() != workspace.data.resolve():
         raise UsageError(
@@ -146,11 +150,12 @@ def _images(workspace: Workspace, run: summary.Summary, settings: Settings) -> n
     return quantise_array(np.stack(clean[:whole_rows]))
 
 
-def _command(settings: Settings) -> str:
+def _command(settings: Settings, fashion_mnist: bool) -> str:
     """The `denoise run` with these settings: a preset and what differs from it."""
     preset = settings.preset if settings.preset in config.preset_names() else "default"
     given = config.load(preset).model_dump(mode="json")
     parts = ["denoise run", *([f"--preset {preset}"] if preset != "default" else [])]
+    parts += [] if fashion_mnist else ["--data DIR"]
     for section, values in settings.model_dump(mode="json").items():
         if section not in _DECIDE:
             continue
@@ -160,7 +165,7 @@ def _command(settings: Settings) -> str:
             else {section: (values, given[section])}
         )
         for field, (value, default) in fields.items():
-            if value != default:
+            if value != default and field not in _OF_THE_FOLDER:
                 text = yaml.safe_dump(value, default_flow_style=True, width=10**9)
                 text = text.removesuffix("\n").removesuffix("\n...")
                 parts.append(f"--set '{field}={text}'")
