@@ -181,7 +181,9 @@ def _run(
     try:
         reports.send("returned", function(*arguments))
     except Exception as error:
-        traceback.print_exc()
+        # On a full disk the log takes no more, but the answer must leave.
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         reports.send("raised", _sendable(error))
 
 

@@ -47,7 +47,9 @@ def session(
             yield out, err, steps
         except Exception as error:
             if not isinstance(error, UsageError) or error.step is not None:
-                traceback.print_exception(error)
+                # On a full disk the log takes no more.
+                with contextlib.suppress(OSError):
+                    traceback.print_exception(error)
                 if not verbose:
                     error.log = log  # type: ignore[attr-defined]
             raise

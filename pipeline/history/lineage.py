@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import json
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from components.base.errors import WorkspaceError, explained
@@ -130,15 +131,13 @@ class Lineage:
     """
 
     def __init__(self, workspace: Workspace):
-        from ml_metadata import errors, metadata_store
+        from ml_metadata import errors
         from ml_metadata.proto import metadata_store_pb2
 
         self._workspace = workspace
         self._proto: Any = metadata_store_pb2
-        config = self._proto.ConnectionConfig()
-        config.sqlite.filename_uri = str(workspace.metadata)
         try:
-            self._store = metadata_store.MetadataStore(config)
+            self._connect()
             self._store.get_context_types()
         # Of a file that is no database, a RuntimeError with the query after the reason.
         except (errors.StatusError, RuntimeError) as error:
@@ -150,6 +149,23 @@ class Lineage:
                 "from a backup, or move it away: the next run then makes a new one and computes "
                 "everything anew. What is pushed stays as it is."
             ) from error
+
+    def _connect(self) -> None:
+        from ml_metadata import metadata_store
+
+        config = self._proto.ConnectionConfig()
+        config.sqlite.filename_uri = str(self._workspace.metadata)
+        self._store = metadata_store.MetadataStore(config)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """After a write that failed, as on a full disk, the store can still be read."""
+        try:
+            yield
+        except Exception:
+            # ML Metadata leaves the transaction open, and this connection refuses any other.
+            self._connect()
+            raise
 
     @classmethod
     def of_runs(cls, workspace: Workspace) -> Lineage:
@@ -251,7 +267,8 @@ class Lineage:
                 artifact.uri = own
                 others.append(artifact)
         if others:
-            self._store.put_artifacts(others)
+            with self._writing():
+                self._store.put_artifacts(others)
         return bool(others)
 
     def close_interrupted(self) -> list[Step]:
@@ -263,7 +280,8 @@ class Lineage:
         for step in interrupted:
             (execution,) = self._store.get_executions_by_id([step.id])
             execution.last_known_state = self._proto.Execution.FAILED
-            self._store.put_executions([execution])
+            with self._writing():
+                self._store.put_executions([execution])
             for folder in (self._workspace.pipeline_root / step.component).glob(f"*/{step.id}"):
                 shutil.rmtree(folder)
         return interrupted

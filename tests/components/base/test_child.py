@@ -52,6 +52,11 @@ def _leave():
     os._exit(3)
 
 
+def _refuse_where_the_log_is_full():
+    sys.stderr = open("/dev/full", "w", buffering=1)  # noqa: SIM115
+    _refuse()
+
+
 def _sleep():
     time.sleep(60)
 
@@ -77,6 +82,11 @@ def test_progress_and_errors_arrive(fork, caplog):
         child.call(_refuse, fork=fork)
     with pytest.raises(RunError, match="_OddError: cannot be pickled"):
         child.call(_refuse_oddly, fork=fork)
+
+
+def test_errors_arrive_where_the_log_is_full(fork):
+    with pytest.raises(DataError, match="row 3 is wrong"):
+        child.call(_refuse_where_the_log_is_full, fork=fork)
 
 
 def test_variables_are_set_there_alone(fork, monkeypatch):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pathlib
+import resource
 import shutil
 
 import pytest
-from ml_metadata import metadata_store
+from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.history.lineage import Lineage
@@ -47,3 +48,25 @@ def test_a_workspace_takes_its_own_files_wherever_it_is(workspace, tmp_path, mov
     if move is shutil.copytree:
         assert uris(workspace) == before
         assert pathlib.Path(before[0]).is_dir()
+
+
+def test_what_a_full_disk_did_not_take_leaves_the_store_readable(workspace):
+    lineage = Lineage(workspace)
+    store = lineage._store
+    kind = store.put_execution_type(metadata_store_pb2.ExecutionType(name="Trainer"))
+    running = metadata_store_pb2.Execution(
+        type_id=kind, last_known_state=metadata_store_pb2.Execution.RUNNING
+    )
+    node = store.put_context_type(metadata_store_pb2.ContextType(name="node"))
+    context = metadata_store_pb2.Context(type_id=node, name="denoise.Trainer")
+    store.put_execution(running, [], [context])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(errors.StatusError):
+            lineage.close_interrupted()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [step.state for step in lineage.steps()] == ["running"]
+    lineage.close_interrupted()
+    assert [step.state for step in lineage.steps()] == ["failed"]
