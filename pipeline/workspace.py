@@ -14,7 +14,7 @@ from components.base.errors import WorkspaceError
 from components.base.files import shown
 from components.base.places import SERVABLE
 
-_NOT_IN_PATHS = re.compile(r"[*?\[{}\\\x00-\x1f\ud800-\udfff]")
+_NOT_IN_PATHS = re.compile(r"[*?\[\\\x00-\x1f\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +77,11 @@ class Workspace:
             a step cannot use.
         """
         path = str(self.root.resolve())
-        # TFX's own steps take their folders for patterns, Keras its for a format, and ML Metadata
-        # all of them for UTF-8.
+        # TFX's own steps take their folders for patterns, and ML Metadata for UTF-8.
         if _NOT_IN_PATHS.search(path):
             raise WorkspaceError(
-                f"--workspace {shown(path)}: TFX and Keras cannot use a folder with *, ?, [, "
-                "{, }, a backslash, a line end or bytes that are not UTF-8 in its path."
+                f"--workspace {shown(path)}: TFX cannot use a folder with *, ?, [, a "
+                "backslash, a line end or bytes that are not UTF-8 in its path."
             )
         try:
             self.root.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,8 @@ class Resume:
             return []
         return [
             keras.callbacks.ModelCheckpoint(
-                self._folder / _BEST,
+                # Keras takes the path for a format.
+                str(self._folder / _BEST).replace("{", "{{").replace("}", "}}"),
                 monitor="val_loss",
                 mode="min",
                 save_best_only=True,

@@ -59,19 +59,15 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    "name", ["ws [1]", "{1,2}", "a*", "a?", "a\\b", "a\nb", os.fsdecode(b"caf\xe9")]
-)
+@pytest.mark.parametrize("name", ["ws [1]", "a*", "a?", "a\\b", "a\nb", os.fsdecode(b"caf\xe9")])
 def test_a_path_that_tfx_would_take_for_another_is_refused_at_once(tmp_path, name):
     with pytest.raises(WorkspaceError) as caught, Workspace(tmp_path / name / "w").lock():
         pass
-    assert f"--workspace {files.shown(tmp_path / name)}/w: TFX and Keras cannot" in str(
-        caught.value
-    )
+    assert f"--workspace {files.shown(tmp_path / name)}/w: TFX cannot" in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a b", "q\"'", "p%41", "h#1", "x]", "é", "no\xa0break"])
+@pytest.mark.parametrize("name", ["a b", "q\"'", "p%41", "h#1", "x]", "{1,2}", "é", "no\xa0break"])
 def test_other_names_are_taken(tmp_path, name):
     with Workspace(tmp_path / name / "w").lock():
         pass

@@ -60,6 +60,11 @@ def test_a_state_gives_back_weights_optimiser_history_and_best_weights(job):
     assert [path.name for path in state.history.parent.glob("epoch-*")] == ["epoch-4"]
 
 
+def test_a_folder_may_have_braces_in_its_name(tmp_path):
+    state, _ = _trained(measures.job(tmp_path / "{epoch}"), 1)
+    assert (state.history.parent / "best.weights.h5").exists()
+
+
 def test_what_was_written_after_the_last_whole_state_is_forgotten(job):
     """Killed while the next epoch was being logged and kept."""
     state, _ = _trained(job, 1)
