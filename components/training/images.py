@@ -148,7 +148,8 @@ class Images:
             return tf.data.Dataset.from_tensor_slices((indices, indices)).batch(
                 self._validation_batch_size
             )
-        return parsed(
+        own = len(range(worker.index, self.held_out, worker.number))
+        batches = parsed(
             self._job.eval_files,
             self._job.image.shape,
             ("noisy", "clean"),
@@ -156,6 +157,9 @@ class Images:
             every=worker.number,
             first=worker.index,
         ).cache()
+        # Keras warns of data that end before it knows how many there are.
+        number = -(-own // self._validation_batch_size)
+        return batches.apply(tf.data.experimental.assert_cardinality(number))
 
 
 def parsed(
