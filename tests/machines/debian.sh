@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a new user meets on a Debian of its own: `tests/machines/debian.sh bookworm` (12) or
-# `trixie` (13), the default.
+# What a new user meets on a Debian or Ubuntu of its own: `tests/machines/debian.sh bookworm` (12),
+# `trixie` (13), the default, or `noble` (Ubuntu 24.04).
 #
 # Needs root, debootstrap, unshare and 12 GB. In a fresh root with Python, make and nothing else:
 #   1. `make setup` names what is missing; the command it gives is run word for word;
@@ -11,6 +11,8 @@
 #   4. `denoise predict` uses it.
 #
 #   MACHINES_FOLDER  what is built is kept here (default: /var/tmp/denoise-machines)
+#   MIRROR, KEYRING  where the packages come from, and the keys they are signed with (default: the
+#                    first source of apt or, for noble, as debootstrap has it)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 suite=${1:-trixie}
@@ -23,9 +25,18 @@ for tool in debootstrap unshare setpriv; do
   command -v "$tool" > /dev/null || { echo "$0: $tool is missing" >&2; exit 1; }
 done
 if [ ! -e "$root/.done" ]; then
-  mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } \
-    | awk '/^URIs:/ { print $2; exit } /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }')
-  debootstrap --variant=minbase --include=ca-certificates,make,python3 "$suite" "$root" "$mirror"
+  options=(--variant=minbase --include=ca-certificates,make,python3)
+  [ -z "${KEYRING:-}" ] || options+=(--keyring="$KEYRING")
+  mirror=${MIRROR:-} script=$suite
+  if [ "$suite" = noble ]; then
+    # Debian's debootstrap may be older than the release; one script does for all of Ubuntu's.
+    # pip is in universe, which an Ubuntu has from the beginning.
+    options+=(--components=main,universe) script=gutsy
+  elif [ -z "$mirror" ]; then
+    mirror=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true; } \
+      | awk '/^URIs:/ { print $2; exit } /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /:\/\//) { print $i; exit } }')
+  fi
+  debootstrap "${options[@]}" "$suite" "$root" "$mirror" "$script"
   touch "$root/.done"
 fi
 

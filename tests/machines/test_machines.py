@@ -26,28 +26,34 @@ READ_ONLY = (
     "root=$1; shift; mount --bind $root $root; mount --options remount,bind,ro $root; "
     'if touch $root/x 2> /dev/null; then echo "$root can be written" >&2; exit 9; fi; exec "$@"'
 )
+READ_ONLY_CLONE = ["unshare", "--mount", "sh", "-ec", READ_ONLY, "sh", str(bootstrap.ROOT)]
+ONE_CORE = ["taskset", "--cpu-list", "0"]
+LITTLE_MEMORY = ["prlimit", f"--data={4 << 30}"]
+NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+# Root cannot make a folder there either.
+NO_HOME = {"HOME": "/proc/nothing"}
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 CONDITIONS = {
     "no HOME": (["env", "--unset=HOME"], {}),
-    # Root cannot make a folder there either.
-    "a HOME that cannot be written": ([], {"HOME": "/proc/nothing"}),
-    "the C locale": ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
-    "one core": (["taskset", "--cpu-list", "0"], {}),
-    "4 GB of memory": (["prlimit", f"--data={4 << 30}"], {}),
-    "a user that is not root": (
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
-        {"HOME": "/nonexistent"},
-    ),
-    "a read-only clone": (
-        ["unshare", "--mount", "sh", "-ec", READ_ONLY, "sh", str(bootstrap.ROOT)],
-        {},
+    "a HOME that cannot be written": ([], NO_HOME),
+    "the C locale": ([], ASCII),
+    "one core": (ONE_CORE, {}),
+    "4 GB of memory": (LITTLE_MEMORY, {}),
+    "a user that is not root": (NOT_ROOT, {"HOME": "/nonexistent"}),
+    "a read-only clone": (READ_ONLY_CLONE, {}),
+    "all at once": ([*READ_ONLY_CLONE, *ONE_CORE, *LITTLE_MEMORY], {**NO_HOME, **ASCII}),
+    "all at once, and not root": (
+        [*READ_ONLY_CLONE, *ONE_CORE, *LITTLE_MEMORY, *NOT_ROOT],
+        {**NO_HOME, **ASCII},
     ),
 }
+WORKSPACE = "my {work} space"
 
 
 def _command(prefix, folder):
     overrides = [part for setting in SETTINGS for part in ("--set", setting)]
     run = [sys.executable, "-m", "pipeline.cli", "run", "--json", *overrides]
-    return [*prefix, *run, "--data", folder / "my data", "--workspace", folder / "my workspace"]
+    return [*prefix, *run, "--data", folder / "my data", "--workspace", folder / WORKSPACE]
 
 
 def _environment(changes):
@@ -62,7 +68,7 @@ def _run(command, folder, **changes):
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_a_run_pushes_a_model(name, tmp_path):
-    """Wherever it is, with spaces in the paths of data and workspace."""
+    """Wherever it is, with spaces and braces in its paths."""
     prefix, changes = CONDITIONS[name]
     try:
         tried = _run([*prefix, sys.executable, "-c", ""], tmp_path, **changes)
@@ -78,14 +84,14 @@ def test_a_run_pushes_a_model(name, tmp_path):
     done = _run(_command(prefix, tmp_path), tmp_path, **changes)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout)["outcome"] == "pushed"
-    [version] = (tmp_path / "my workspace" / "serving" / "denoiser").iterdir()
+    [version] = (tmp_path / WORKSPACE / "serving" / "denoiser").iterdir()
     assert (version / "saved_model.pb").exists()
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Changes the size, in kB, of a disk that is mounted at tmp_path / "my workspace"."""
-    disk = tmp_path / "my workspace"
+    """Changes the size, in kB, of a disk that is mounted at tmp_path / WORKSPACE."""
+    disk = tmp_path / WORKSPACE
     disk.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "denoise-test", disk], capture_output=True
@@ -103,7 +109,7 @@ def small_disk(tmp_path):
 def test_a_disk_that_is_full_at_any_step(tmp_path, small_disk):
     """Each run gets somewhat further, says that the disk is full, and leaves no half version."""
     clothing.write_csvs(tmp_path / "my data", train=400, test=60)
-    versions = tmp_path / "my workspace" / "serving" / "denoiser"
+    versions = tmp_path / WORKSPACE / "serving" / "denoiser"
     kilobytes, failures = 64, 0
     while True:
         small_disk(kilobytes)
@@ -117,7 +123,8 @@ def test_a_disk_that_is_full_at_any_step(tmp_path, small_disk):
         assert all((version / "saved_model.pb").exists() for version in pushed)
         failures += 1
         assert failures < 40
-        kilobytes += kilobytes // 3
+        kilobytes += kilobytes // 2
     assert failures > 5
-    assert json.loads(done.stdout)["outcome"] == "pushed"
+    # What was pushed before the report found no room is not pushed again.
+    assert json.loads(done.stdout)["outcome"] in ("pushed", "unchanged")
     assert len(pushed) == 1
