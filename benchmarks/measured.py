@@ -24,16 +24,16 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What one call took."""
+    """Time and memory that one call took."""
 
     result: dict[str, Any]
-    """What the function returned."""
+    """The function's return value."""
     seconds: float
-    """Of the call, imports and start of the process not counted."""
+    """Wall-clock time of the call, without the start of the process and its imports."""
     cpu_seconds: float
-    """Of the call, on all cores, its children's too: what a busy machine changes least."""
+    """Processor time of the call and its children on all cores. A busy machine changes it least."""
     process_seconds: float
-    """From the start of the process to its end."""
+    """Wall-clock time from the start of the process to its end."""
     peak_bytes: int
     """Most resident memory of the process and its children at one time."""
 
@@ -83,7 +83,7 @@ def run(command: list[str]) -> Measured:
 
 
 def _children_cpu_seconds() -> float:
-    """Of the children that have ended."""
+    """Processor time of the children that have ended."""
     times = os.times()
     return times.children_user + times.children_system
 
@@ -126,7 +126,7 @@ class _Peak(threading.Thread):
 
 
 def main() -> None:
-    """In the fresh process."""
+    """Calls the function in the fresh process and writes the answer."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     answer, function, arguments = sys.argv[1:]
     module, name = function.rsplit(".", 1)

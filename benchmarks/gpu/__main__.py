@@ -1,4 +1,4 @@
-"""How fast the recipe trains on this accelerator, and what it reaches.
+"""Measures how fast the recipe trains on this accelerator, and what it reaches.
 
     KERAS_BACKEND=jax python -m benchmarks.gpu --data DIR [--preset gpu] [--minutes 10]
 

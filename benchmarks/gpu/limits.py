@@ -1,4 +1,4 @@
-"""What the accelerator could do at best: its two ceilings, and what a training step needs."""
+"""The accelerator's two ceilings, and what a training step needs of each."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How time and memory grow with the data: `python -m benchmarks.scale`."""
+"""Growth of time and memory with the data: `python -m benchmarks.scale`."""

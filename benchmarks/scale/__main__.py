@@ -1,4 +1,4 @@
-"""How time and memory grow with the data.
+"""Measures how time and memory grow with the data.
 
     python -m benchmarks.scale --rows 70000 700000 2100000 [--shard-rows 100000] [--output FOLDER]
         [--beam-args=--direct_running_mode=multi_processing --beam-args=--direct_num_workers=2]
@@ -85,8 +85,8 @@ def measure(
 
 
 def growth(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """By step, `exponent`: of time against rows, by least squares of the logarithms, and
-    `memory`: the greatest peak as a multiple of that of the fewest rows."""
+    """Growth by step. `exponent` is that of time against rows, by least squares of the logarithms;
+    `memory` is the greatest peak as a multiple of that of the fewest rows."""
     if len(runs) < 2:
         return {}
     rows = np.log([run["rows"] for run in runs])

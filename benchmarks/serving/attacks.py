@@ -41,7 +41,7 @@ _PIXELS = int(np.prod(subject.SHAPE))
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """Where the attacked server listens."""
+    """Addresses of the attacked server."""
 
     grpc: str
     """host:port"""
@@ -131,7 +131,7 @@ def _half_open(number: int) -> Attack:
 
 
 def _gzip_of_spaces(size: int) -> bytes:
-    """Of members, which a reader unpacks one after the other."""
+    """Gzipped spaces, in members that a reader unpacks one after the other."""
     member = min(size, 10 * 2**20)
     return gzip.compress(b" " * member) * max(size // member, 1)
 
@@ -212,7 +212,7 @@ def attacks(scale: float) -> dict[str, Attack]:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What came of an attack."""
+    """The harm an attack did."""
 
     seconds: float
     peak_mib: float
@@ -222,7 +222,7 @@ class Cost:
 
 
 def memory_mib(process: psutil.Process) -> float:
-    """Of a process and those that it started."""
+    """Resident memory of a process and of those that it started."""
     total = 0
     for one in (process, *process.children(recursive=True)):
         try:

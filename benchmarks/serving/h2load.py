@@ -24,7 +24,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What came of a load."""
+    """The answers to a load, and their times."""
 
     requests: int
     failed: int
@@ -40,7 +40,7 @@ class Load:
         return (self.requests - self.failed) / self.seconds
 
     def percentile(self, percent: float) -> float:
-        """Of the latencies, in milliseconds."""
+        """A percentile of the latencies, in milliseconds."""
         return float(np.percentile(self.latencies, percent))
 
 

@@ -1,4 +1,4 @@
-"""How much of a model's speed the server passes on.
+"""Measures how much of a model's speed the server passes on.
 
     python -m benchmarks.serving.run [--model workspace/serving/denoiser] [--seconds 5] [--json]
 

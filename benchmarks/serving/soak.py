@@ -165,7 +165,7 @@ def soak(model: pathlib.Path | None, minutes: float, attackers: int, number: int
 
 
 def verdicts(figures: dict[str, Any]) -> dict[str, bool]:
-    """What must hold, and whether it does."""
+    """Each condition that must hold, with True if it does."""
     return {
         "attacks of every kind were made": figures["kinds_of_attack"] == figures["kinds"],
         "no healthy request failed": figures["healthy_failed"] == 0,

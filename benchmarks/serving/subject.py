@@ -1,4 +1,4 @@
-"""What is measured: one model, and a server of it in a process of its own."""
+"""The subject of the measurements: one model, and a server of it in a process of its own."""
 
 from __future__ import annotations
 

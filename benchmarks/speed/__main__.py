@@ -1,4 +1,4 @@
-"""How fast the pipeline is: against TFX's stock components, and against what the machine allows.
+"""Measures the pipeline's speed against TFX's stock components and the machine's limits.
 
     python -m benchmarks.speed [--data DIR] [--rows N] [--repeats 3] [--output FOLDER]
 

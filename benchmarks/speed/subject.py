@@ -1,4 +1,4 @@
-"""What is measured, each function in a fresh process (benchmarks.measured)."""
+"""The functions that are measured, each in a fresh process (benchmarks.measured)."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def training(transformed: str, folder: str, epochs: int, repeats: int) -> dict[s
         return images / _epoch_seconds(place / "model_run" / "1" / LOGS_FOLDER)
 
     def bare(number: int) -> float:
-        """In the precision that the Trainer found fastest."""
+        """Trains in the precision that the Trainer found fastest."""
         keras.utils.set_random_seed(settings.seed)
         policy = Training.read(pathlib.Path(folder, f"{number}", "model_run", "1")).precision
         denoiser = recipe.denoiser(settings.model.name, shape, settings.model.arguments, policy)

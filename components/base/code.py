@@ -265,7 +265,7 @@ def _parsed(file: pathlib.Path) -> ast.Module:
 
 
 def _is_registry(module: str) -> bool:
-    """Whether a package imports whatever lies in its folder."""
+    """True if a package imports whatever lies in its folder."""
     return modules()[module].name == "__init__.py" and any(
         isinstance(node, ast.Import) and node.names[0].name == "pkgutil"
         for node in ast.walk(_tree(module))

@@ -37,12 +37,12 @@ JOB_FILE = "job.json"
 
 _LOGGER = logging.getLogger(__name__)
 _ANSWER_SECONDS = 10.0
-"""How long a job server may take to answer."""
+"""Limit for a job server's answer."""
 _SUBMISSION_SECONDS = 5.0
-"""How long a job may take from the job server to Flink before nobody waits for it to be there."""
+"""Limit for a job's way from the job server to Flink; after it nobody waits for the job."""
 _FLINK_ENDED = ("FINISHED", "CANCELED", "FAILED")
 _STEP_NOTE = re.compile(r" \[while running '[^']*'\]")
-"""What Beam adds to the message of an exception."""
+"""Text that Beam adds to the message of an exception."""
 _TRACEBACK = "Traceback (most recent call last)"
 _LOST = re.compile(
     r"TaskManager with id \S+ (?:is no longer reachable|timed out)"
@@ -54,7 +54,7 @@ _LOST = re.compile(
     r"|Worker subprocess exited with return code -?\d+"
     r"|CANCELLED: client cancelled"
 )
-"""How Flink, Spark and Beam say that a worker is gone."""
+"""Words of Flink, Spark and Beam for a worker that is gone."""
 _BUFFERS = "Insufficient number of network buffers"
 
 
@@ -183,7 +183,7 @@ class _Job:
         return (cancelled if found else ""), found or not asked
 
     def _cancel_on_job_server(self) -> bool:
-        """Whether it had not ended."""
+        """Cancels the job if it has not ended; returns False if it has."""
         with _service(self.endpoint) as service:
             request = beam_job_api_pb2.GetJobStateRequest(job_id=self.id)
             if service.GetState(request, timeout=_ANSWER_SECONDS).state in TERMINAL_STATES:
@@ -193,7 +193,9 @@ class _Job:
             return True
 
     def _cancel_on_flink(self, wait: bool) -> bool:
-        """Whether it was there: Beam's job server takes a Cancel, but does not pass it on.
+        """Cancels the job on Flink; returns False if it is not there.
+
+        Beam's job server takes a Cancel, but does not pass it on.
 
         Args:
           wait: It may not be there yet.
@@ -271,7 +273,7 @@ def _service(endpoint: str) -> Iterator[Any]:
 
 
 def explained(error: BaseException) -> DenoiseError | None:
-    """What went wrong in a pipeline, out of what Beam and the runner made of it.
+    """The fault in a pipeline, out of what Beam and the runner made of it.
 
     Args:
       error: What running the pipeline raised: a worker's own exception if the worker is in this

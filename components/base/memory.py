@@ -1,4 +1,4 @@
-"""How much memory is free for this process, in a container too."""
+"""Memory that is free for this process, in a container too."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class _FolderBucket:
 
 
 def is_remote(location: str) -> bool:
-    """Whether a location is a URI of an object store, and not a local path."""
+    """True if a location is a URI of an object store, and not a local path."""
     return location.partition("://")[0] in SCHEMES and "://" in location
 
 

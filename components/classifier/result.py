@@ -11,7 +11,7 @@ import numpy as np
 CLASSIFIER_FILE = "classifier.keras"
 """The Keras model: takes float32 (N, H, W, C) in [0, 1], gives logits (N, classes)."""
 FIGURES_FILE = "classifier.json"
-"""Beside the model: images trained on, parameters, seconds, accuracy on the validation split."""
+"""Figures beside the model: images trained on, parameters, seconds, validation accuracy."""
 
 
 def predict(model: Any) -> Any:
@@ -36,5 +36,5 @@ def figures(folder: str) -> dict[str, Any]:
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How often each label was taken for each: int64 (classes, classes), true by predicted."""
+    """Counts of predicted labels by true label: int64 (classes, classes), true by predicted."""
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)

@@ -35,7 +35,7 @@ _BLOCK_BYTES = 1 << 20
 _GROUP_LINES = 16
 """Lines tried at once in a block with a bad row, before each is looked at alone."""
 _TEXT_CHARACTERS = 4096
-"""How much of a bad row is kept."""
+"""Limit of what is kept of a bad row."""
 _BLANK = b" \t\r"
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -51,7 +51,7 @@ Reason = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class RowFormat:
-    """What a row holds, and in which columns of a file.
+    """The values of a row, and the columns of a file they are in.
 
     `RowFormat(pixels, classes)` is what is asked for: a label and then the pixels, in a file
     that begins with its first row. `read_head` returns the format of one file.
@@ -70,7 +70,7 @@ class RowFormat:
     passed_over: tuple[str, ...] = ()
     """Names of the columns that hold neither: an index."""
     named: bool = False
-    """Whether the file has a header."""
+    """True if the file has a header."""
     header: bytes = b""
     """The header's fields in the order of a row's values, with the line end; none without one."""
     begins: int = 0
@@ -103,7 +103,7 @@ class BadRow:
     """1-based, physical, counted from where the bytes given began."""
     reason: Reason
     detail: str
-    """What was found and what was expected, for people."""
+    """The value found and the one expected, for people."""
     text: str
     """The row; undecodable bytes as \\xNN, cut to 4096 characters."""
 
@@ -375,7 +375,7 @@ def _by_names(line: bytes, row: RowFormat, where: str) -> RowFormat:
 
 
 def _places(names: Sequence[str], row: RowFormat, where: str) -> list[tuple[int, ...]]:
-    """What orders each pixel by its name.
+    """Each pixel's sort key, from its name.
 
     Raises:
       DataError: a name is no pixel's, or the numbers leave one out or have one twice.

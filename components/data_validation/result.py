@@ -1,4 +1,4 @@
-"""Where the steps that validate leave what they found.
+"""Files in which the steps that validate leave what they found.
 
 <statistics>/Split-NAME/FeatureStats.pb    DatasetFeatureStatisticsList of one dataset
 <anomalies>/Split-NAME/SchemaDiff.pb       Anomalies

@@ -17,7 +17,7 @@ SMALLER_IS_BETTER = ("mse", "mae")
 FIGURES = (*METRICS, *(f"noisy_{name}" for name in METRICS), "psnr_gain")
 """mse, mae: pixels in [0, 1]; psnr, psnr_gain: dB; `noisy_`: the same of the noisy input."""
 ALL = "*"
-"""In place of a noise or label: the mean over all of them."""
+"""Stands in place of a noise or label for the mean over all of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _per_image_files(evaluation: str) -> list[str]:
 
 
 def images(evaluation: str) -> int:
-    """How many rows `per_image` has: of each test image as many as there are noises."""
+    """Number of rows of `per_image`: of each test image as many as there are noises."""
     import pyarrow.parquet as pq
 
     return sum(pq.read_metadata(file).num_rows for file in _per_image_files(evaluation))

@@ -9,7 +9,7 @@ import numpy as np
 from components.filters.base import Filter, register
 
 _STEP = 0.2
-"""Of time; up to 1/4 the scheme is stable."""
+"""Step of time; up to 1/4 the scheme is stable."""
 
 
 @register("anisotropic_diffusion")

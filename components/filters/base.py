@@ -1,4 +1,4 @@
-"""What every classical filter has in common: parameters to try, registration, one call."""
+"""Base of every classical filter: parameters to try, registration, one call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Filter:
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
-    """Where the method is from."""
+    """The publication of the method."""
     package: ClassVar[str | None] = None
     """An optional package it needs, by the name it is imported by."""
 

@@ -1,4 +1,4 @@
-"""Which parameters a filter does best with, found on training images."""
+"""Finds the parameters a filter does best with, on training images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """What a filter is run with."""
+    """The parameters a filter is run with."""
 
     parameters: dict[str, Any]
     curve: np.ndarray | None

@@ -10,7 +10,7 @@ import numpy as np
 REGULARISATIONS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
 """Tried; relative to the mean variance of a pixel."""
 MAX_PIXELS = 4096
-"""Of an image: the covariance has as many rows and columns."""
+"""Limit for the pixels of an image: the covariance has as many rows and columns."""
 
 
 class Moments:

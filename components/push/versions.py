@@ -97,7 +97,7 @@ def pushed_model(serving: pathlib.Path) -> pathlib.Path:
 
 
 def same_model(one: pathlib.Path, other: pathlib.Path) -> bool:
-    """Whether two SavedModel folders hold the same graph and weights."""
+    """True if two SavedModel folders hold the same graph and weights."""
     files = sorted(
         str(file.relative_to(one))
         for file in one.rglob("*")

@@ -195,7 +195,7 @@ def plan(source: types.Artifact, target: str) -> list[Shard]:
 
 
 def _count_file(scratch: str, shard: Shard) -> str:
-    """Where a worker leaves the number of Examples of a shard."""
+    """File in which a worker leaves the number of Examples of a shard."""
     return os.path.join(scratch, f"{shard.split}-{os.path.basename(shard.target)}.count")
 
 
@@ -271,7 +271,7 @@ class TransformShard(beam.DoFn):
 
 
 def sampled(keys: np.ndarray, share: float) -> np.ndarray:
-    """Whether each row is in a sample, by its key alone, and evenly over all splits.
+    """Marks the rows of a sample, by their keys alone, and evenly over all splits.
 
     Args:
       keys: int64 (n,).

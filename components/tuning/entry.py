@@ -1,4 +1,4 @@
-"""What TFX's Tuner calls, by its import path.
+"""The function that TFX's Tuner calls, by its import path.
 
 TFX imports this module anew each time: nothing else may be defined here.
 """

@@ -37,9 +37,9 @@ from components.tuning.trials import Trial, Tuning
 OBJECTIVE = "val_psnr"
 SECONDS = "seconds"
 _EPOCHS = "tuner/epochs"
-"""Where Hyperband says how long a trial is."""
+"""Hyperband's name for the number of epochs of a trial."""
 _PARTS = 1000
-"""What a trial is divided into for the progress shown."""
+"""Parts a trial is divided into for the progress shown."""
 
 
 def space(search: Mapping[str, Search], given: Mapping[str, Any]) -> tuple[Any, bool]:
@@ -142,7 +142,7 @@ def oracle(settings: TunerSettings, given: Mapping[str, Any]) -> Any:
 
 
 def last_line(message: str) -> str:
-    """What a traceback ends with, without keras-tuner's own wrapping."""
+    """The last line of a traceback, without keras-tuner's own wrapping."""
     return message.strip().splitlines()[-1].rpartition("FailedTrialError: ")[2]
 
 

@@ -1,4 +1,4 @@
-"""What a search found: every trial, and which was best."""
+"""The results of a search: every trial, and which was best."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import pydantic
 
 TRIALS_FILE = "trials.json"
-"""In the tuner's results: a `Tuning`."""
+"""File of the tuner's results: a `Tuning`."""
 
 
 class Trial(pydantic.BaseModel):
     """One training with some settings."""
 
     number: int
-    """From 1, in the order they were begun."""
+    """Trials are numbered from 1, in the order they were begun."""
     settings: dict[str, Any]
-    """By field."""
+    """Values by field."""
     epochs: int
     psnr: float | None = None
     """Mean PSNR of the validation split in dB, of the epoch with the least validation loss.
@@ -38,7 +38,7 @@ class Tuning(pydantic.BaseModel):
 
     @property
     def best_trial(self) -> Trial:
-        """The one whose settings go to the Trainer."""
+        """The trial whose settings go to the Trainer."""
         return next(trial for trial in self.trials if trial.number == self.best)
 
 
