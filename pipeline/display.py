@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: steps, how far they are, how long they take."""
+"""Shows a person the steps of a run: how far they are, how long they take."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from components.base.progress import LOGGER
 FILE_COLUMNS = 120
 """Width of what is written to a file or pipe, where there is no terminal to ask."""
 _SPEAK_SECONDS = 30
-"""Without a terminal: a line so often."""
+"""Interval of the lines where there is no terminal."""
 _ESTIMATE_SECONDS = 5
-"""How long work is watched before it is said how long it will take,"""
+"""Work is watched for so long before an estimate is given,"""
 _LONG_SECONDS = 60
-"""if that is at least so long."""
+"""and the estimate is said if it is at least so long."""
 
 
 def console(stream: IO[str]) -> rich.console.Console:
@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
 
 
 class _Estimate:
-    """How long what a step reports will still take, from how fast it was so far.
+    """Estimates the rest of a step's time from its speed so far.
 
     Attributes:
       said: Whether it was told.

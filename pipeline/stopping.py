@@ -1,4 +1,4 @@
-"""How Ctrl-C, SIGTERM and a closed terminal end a command.
+"""Ends a command on Ctrl-C, SIGTERM and a closed terminal.
 
 The first signal, whichever it was, raises KeyboardInterrupt in the main thread, so that what is
 open is closed, child processes are ended and the workspace is let go. It is also remembered: a
@@ -95,7 +95,7 @@ class Stopping:
         os._exit(self.status)
 
     def _forget(self) -> None:
-        """In a forked child, which would write into its parent's pipe."""
+        """Lets go of the signals in a forked child, which would write into its parent's pipe."""
         signal.set_wakeup_fd(-1)
         for number in self._heard:
             signal.signal(number, signal.SIG_DFL)

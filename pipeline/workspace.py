@@ -108,7 +108,7 @@ class Workspace:
 
     @property
     def in_use(self) -> bool:
-        """Whether a run holds the workspace now."""
+        """True while a run holds the workspace."""
         try:
             with open(self.root / ".lock", encoding="utf-8") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

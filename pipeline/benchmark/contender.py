@@ -23,16 +23,16 @@ class Contender:
 
     method: Method
     key: dict[str, Any]
-    """What decides its results, beside the images, their noise and how they are measured."""
+    """Everything that decides its results, except the images, their noise and the measurement."""
     denoise: Callable[[NoisyImages, str, str, Told], tuple[np.ndarray, float | None]]
     """Takes images, one of their noises, the noise that the method is made for, and `Told`.
 
     Gives float32 (N, H, W, C) in [0, 1], and the seconds it took; None: nothing to be timed.
     """
     cores: int
-    """It works on."""
+    """Number of cores it works on."""
     tunings: dict[str, Tuning] = dataclasses.field(default_factory=dict)
-    """How its parameters were found, by the noise it is made for."""
+    """The searches for its parameters, by the noise it is made for."""
 
     def result(
         self,
@@ -45,7 +45,7 @@ class Contender:
         told: Told = lambda share: None,
         part: str = "",
     ) -> Result:
-        """What it makes of images under one noise: known, or measured now.
+        """Its results on images under one noise: known, or measured now.
 
         Args:
           images: Which.

@@ -22,7 +22,7 @@ _LIBRARIES = ("numpy", "scikit-image", "scipy")
 
 
 TUNING_SHARE = 0.5
-"""Of the work on a filter."""
+"""Part of the work on a filter that is tuning, of 1."""
 
 
 def available() -> list[str]:
@@ -130,7 +130,7 @@ class _Tuned:
     def _denoise(
         self, images: NoisyImages, noise: str, made_for: str, told: Told
     ) -> tuple[np.ndarray, float]:
-        """By the worker processes; the seconds are those of one core."""
+        """Denoises in the worker processes; the seconds are those of one core."""
         tuned, noisy = self._tunings[made_for], images.noisy(noise)
         futures = [
             self._pool.submit(

@@ -1,4 +1,4 @@
-"""What was found out, each finding a file of its own, named by all that decides it."""
+"""Keeps what was found out, each finding in a file named by all that decides it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Images:
     def gather(
         cls, blocks: Iterator[tuple[np.ndarray, ...]], shape: tuple[int, int, int]
     ) -> Images:
-        """From blocks of labels, pixels and keys."""
+        """Makes one of blocks of labels, pixels and keys, in the order of the keys."""
         labels, pixels, keys = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         order = np.argsort(keys, kind="stable")
         return cls(labels[order], pixels[order], keys[order], shape)
@@ -45,7 +45,7 @@ class Images:
         return len(self.keys)
 
     def first(self, number: int | None) -> Images:
-        """Those with the smallest keys: a random sample, always the same. None: all."""
+        """The images with the smallest keys: a random sample, always the same. None: all."""
         part = slice(number)
         return Images(self.labels[part], self.pixels[part], self.keys[part], self.shape)
 
@@ -56,7 +56,7 @@ class Images:
         return np.asarray(normalise(self.pixels[part], self.shape))
 
     def fingerprint(self) -> str:
-        """Of the images and labels; a key is a hash of its row."""
+        """Fingerprint of the images and labels; a key is a hash of its row."""
         digest = hashlib.sha256(np.ascontiguousarray(self.keys).tobytes())
         digest.update(np.ascontiguousarray(self.labels).tobytes())
         return digest.hexdigest()[:16]
@@ -167,7 +167,7 @@ class NoisyImages:
         classify: Classify | None,
         tuning: Tuning | None = None,
     ) -> Result:
-        """What a method made of the images.
+        """The figures of what a method made of the images.
 
         Args:
           method: Its name.

@@ -25,7 +25,7 @@ _BATCH = 2_000
 
 
 def left_out(subject: Subject) -> dict[str, str]:
-    """Why there is no linear map, if there is none."""
+    """Reason by name where there is no linear map; empty where there is one."""
     if subject.settings.image.pixels > ridge.MAX_PIXELS:
         return {NAME: f"images of more than {ridge.MAX_PIXELS} values"}
     return {}

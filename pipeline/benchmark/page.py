@@ -14,7 +14,7 @@ _FOLDER = pathlib.Path(__file__).parent
 
 
 def sentence(found: Benchmark) -> str:
-    """What came out, with its key figures."""
+    """The outcome in a sentence, with its key figures."""
     best = found.overall()[0]
     noises = f"{len(found.noises)} noises" if len(found.noises) > 1 else found.noises[0]
     told = (

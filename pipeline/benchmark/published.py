@@ -1,4 +1,4 @@
-"""What the predecessors reported of themselves: own noise, own data, not measured here."""
+"""Figures that the predecessors reported of themselves: own noise, own data, not measured here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Published:
     """One published figure."""
 
     model: str
-    """As `denoise models` lists it."""
+    """Name in the list of `denoise models`."""
     noise: str
     mse: float
-    """Of the validation images, for pixels in [0, 1]."""
+    """MSE of the validation images, for pixels in [0, 1]."""
     training_mse: float
     setting: str
     source: str

@@ -24,7 +24,7 @@ class Recognition:
 
     fingerprint: str
     figures: dict[str, Any]
-    """How it was trained."""
+    """Facts of its training, and its accuracy."""
     classify: Classify
 
 

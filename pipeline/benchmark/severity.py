@@ -1,4 +1,4 @@
-"""At which strengths the robustness curve of a noise is taken."""
+"""The strengths at which the robustness curve of a noise is taken."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from components.noise import Noise, parse
 from components.noise.chain import Chain
 
 FACTORS = (0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
-"""Of the severity in noise.evaluation: salt_pepper(rate=0.1) goes from 0.02 to 0.5."""
+"""Multiples of the severity in noise.evaluation: salt_pepper(rate=0.1) goes from 0.02 to 0.5."""
 GAUSSIAN_FACTORS = (0.1, 0.2, 0.4, 0.6, 1.0, 1.4, 2.0)
 """gaussian(sd=0.5) goes from 0.05 to 1, beyond which nothing is left to be seen."""
 CHAIN_FACTORS = (0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
-"""Of every noise in a chain: gaussian(sd=0.2) + salt_pepper(rate=0.05) goes to 1 and 0.25."""
+"""Multiples of a chain's noises: gaussian(sd=0.2) + salt_pepper(rate=0.05) goes to 1 and 0.25."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Severity:
     """One place on the curve."""
 
     value: float
-    """On the axis."""
+    """Position on the axis."""
     noise: str
     """The noise at this strength."""
 
 
 def axis(expression: str) -> str:
-    """What the severities of a noise count: its first parameter, or times a chain's own."""
+    """The unit of a noise's severities: its first parameter, or times a chain's own."""
     noise = parse(expression)
     if isinstance(noise, Chain):
         return f"times {noise}"
@@ -35,7 +35,7 @@ def axis(expression: str) -> str:
 
 
 def severities(expression: str) -> list[Severity]:
-    """Where to measure, rising; nowhere for a noise that has no single severity."""
+    """The severities to measure at, rising; none for a noise that has no single severity."""
     noise = parse(expression)
     factors = FACTORS
     if isinstance(noise, Chain):

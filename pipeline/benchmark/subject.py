@@ -1,4 +1,4 @@
-"""What everything is measured on: the images of the data folder, and their fixed noise."""
+"""The data that everything is measured on: the images of the data folder, and their fixed noise."""
 
 from __future__ import annotations
 

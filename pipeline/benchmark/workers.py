@@ -1,4 +1,4 @@
-"""What the benchmark's worker processes run: chunks of images, candidates of a tuning."""
+"""The work of the benchmark's worker processes: chunks of images, candidates of a tuning."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def workers() -> Iterator[concurrent.futures.Executor]:
 
 
 def unavailable(name: str) -> str | None:
-    """Why a filter cannot run here; None: it can."""
+    """Reason why a filter cannot run here; None: it can."""
     package = FILTERS[name].package
     if package is not None and importlib.util.find_spec(package) is None:
         return f"not installed: the package {package}, an optional extra of this project"

@@ -18,7 +18,7 @@ import typer
 from components.base.errors import UsageError
 
 _SECONDS = 60.0
-"""How long a runner may take to say what is to be done."""
+"""Limit for a runner's word on what is to be done."""
 
 
 def beam_worker(

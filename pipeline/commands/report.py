@@ -64,7 +64,7 @@ def report(
 
 
 def _is_report(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is one that `denoise run` or this command made."""
+    """True if a folder is one that `denoise run` or this command made."""
     from components.report.result import CONTENTS_FILE
 
     return files.is_json_with(pathlib.Path(folder, CONTENTS_FILE), "outcome", "provenance")

@@ -1,1 +1,1 @@
-"""Where the DAG runs: `local` here, `kubeflow` and `vertex` compiled for a cluster."""
+"""Runs the DAG: `local` here, `kubeflow` and `vertex` compiled for a cluster."""

@@ -1,4 +1,4 @@
-"""Why a step failed, as a person can use it."""
+"""Explains why a step failed, as a person can use it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ALMOST_FULL = 16 << 20
 
 
 def explained(step: str, error: BaseException, folder: str | None = None) -> errors.DenoiseError:
-    """What is known of what a step raised, or an error that says what it was.
+    """The known error in what a step raised, or one that says what was raised.
 
     Args:
       step: Name of the step, which the message begins with.

@@ -130,7 +130,7 @@ def write(job: dict[str, Any], output: pathlib.Path) -> None:
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
-    """Whether a file holds what `write` wrote, unchanged."""
+    """True if a file holds what `write` wrote, unchanged."""
     try:
         job = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         return bool(job.pop("labels") == {_LABEL: digest(job)})

@@ -14,7 +14,7 @@ _ADDED_BY_KFP = "-driver"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 _TYPES = ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE")
-"""Of parameters; TFX's compiler has no others."""
+"""Types of parameters; TFX's compiler has no others."""
 
 
 def check(spec: dict[str, Any]) -> Any:

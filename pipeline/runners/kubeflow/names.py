@@ -22,11 +22,11 @@ LOGS = "executor-logs"
 ROOT = "DENOISE_LAUNCHER_ROOT"
 """Environment variable: the folder that stands for `/` in the launcher's local paths."""
 FOLDERS = {"s3": "s3", "minio": "minio", "gs": "gcs"}
-"""Where the launcher keeps a scheme's artifacts: LocalPathForURI of launcher_v2.go."""
+"""The launcher's folder for a scheme's artifacts: LocalPathForURI of launcher_v2.go."""
 
 
 def local_path(location: str, root: str | None = None) -> str:
-    """Where KFP's launcher has something on the container's disk.
+    """The place on the container's disk that KFP's launcher gives something.
 
     Args:
       location: URI of an artifact, or a path that the launcher names itself.

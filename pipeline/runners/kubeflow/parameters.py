@@ -1,4 +1,4 @@
-"""What a step is given under other settings, and a run by its operator."""
+"""The parameters of a step under other settings, and those an operator gives a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLACES = ("input_base", "push_destination", "serving", "data_folder")
 
 
 def step_parameters(step: str, settings: Settings, keep: Mapping[str, Any]) -> dict[str, Any]:
-    """What the DAG gives a step as parameters under other settings.
+    """The parameters that the DAG gives a step under other settings.
 
     Args:
       step: Its name.

@@ -110,7 +110,7 @@ def submit(
 
 
 _FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-"""Of V2beta1RuntimeState, the states that do not change any more."""
+"""The states of V2beta1RuntimeState that do not change any more."""
 _POLL_SECONDS = 1.0
 
 

@@ -36,7 +36,7 @@ _PASSED_ON = (
 )
 """Environment a pod would be given too: access to the stores, the network and the GPUs."""
 _LOG_LINES = 30
-"""How much of a failed task's log an error shows."""
+"""Last lines of a failed task's log that an error shows."""
 
 
 class Launcher:

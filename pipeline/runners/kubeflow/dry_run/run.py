@@ -47,7 +47,7 @@ STORE_FOLDER = "store"
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What became of a task."""
+    """A task that has ended."""
 
     name: str
     state: str
@@ -75,14 +75,14 @@ class Result:
 
     @property
     def blessed(self) -> bool:
-        """Whether every blessing is one."""
+        """True if there is a blessing and every one is given."""
         kinds = ("tfx.ModelBlessing", "tfx.InfraBlessing")
         found = [a for task in self.tasks for a in task.outputs.values() if a.type in kinds]
         return bool(found) and all(a.metadata.get("blessed") == 1 for a in found)
 
     @property
     def pushed(self) -> str | None:
-        """Where the model was pushed to, if it was."""
+        """The place the model was pushed to; None if it was not."""
         artifact = self.artifact("tfx.PushedModel")
         if artifact is None or artifact.metadata.get("pushed") != 1:
             return None

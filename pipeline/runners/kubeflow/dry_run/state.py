@@ -23,7 +23,7 @@ class Artifact:
 
 
 class Outputs(NamedTuple):
-    """What a task has put out, by name."""
+    """A task's outputs by name."""
 
     artifacts: dict[str, Artifact]
     parameters: dict[str, Any]
