@@ -124,8 +124,9 @@ def test_a_limit_ends_it():
 
 
 PARENT = """
-import os, pathlib, sys, time
+import os, pathlib, signal, sys, time
 from components.base import child
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's & has it ignored.
 def sleep():
     pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
     time.sleep(60)
