@@ -200,7 +200,7 @@ def predict_with_beam(
     if source.model is not None:
         source = dataclasses.replace(source, model=absolute(source.model))
     denoiser = source.open()
-    shape = denoiser.shape
+    shape = denoiser.row_shape
     denoiser.close()
     options = PipelineOptions(["--runner=FnApiRunner", *pipeline_args])
     with (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from components.base.errors import DenoiseError, ModelError, UsageError
 from components.base.files import shown
 from serving.client import ClientError, DenoiseClient
+from serving.client.tiling import ModelShape, denoise_any
 
 
 class NotDenoisedError(DenoiseError):
@@ -19,14 +21,19 @@ class NotDenoisedError(DenoiseError):
 
 
 class Denoiser(Protocol):
-    """Denoises pixels."""
+    """Denoises pictures of any size."""
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(H, W, C)."""
+    def shape(self) -> ModelShape:
+        """(H, W, C) of the model's images; None, None where it takes any size."""
 
-    def denoise(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (N, H, W, C) to the same."""
+    @property
+    def row_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the images in CSV rows."""
+
+    def denoise(self, images: np.ndarray, told: Callable[[float], None] = ...) -> np.ndarray:
+        """uint8, uint16 or floats in [0, 1], (N, H, W, C), any H and W, C 1 or 3, to the same;
+        `told` is called with how much is done, 0 to 1."""
 
     def close(self) -> None:
         """Frees the model, or ends the connection."""
@@ -46,16 +53,25 @@ class ServedDenoiser:
             self._client = DenoiseClient(url, model, version)
         except ValueError as error:
             raise UsageError(f"--server {error}") from error
-        self.shape = self._asked(self._client.image_shape)
+        self._model = model
+        self.shape: ModelShape = self._asked(self._client.image_shape)
+
+    @functools.cached_property
+    def row_shape(self) -> tuple[int, int, int]:
+        return self._asked(self._client.row_shape)
 
     def _asked(self, call: Any, *args: Any) -> Any:
         try:
             return call(*args)
         except ClientError as error:
             raise NotDenoisedError(str(error)) from error
+        except LookupError as error:
+            raise NotDenoisedError(f"{self._model}: the model has no {error}.") from error
 
-    def denoise(self, images: np.ndarray) -> np.ndarray:
-        return self._asked(self._client.denoise, images)
+    def denoise(
+        self, images: np.ndarray, told: Callable[[float], None] = lambda done: None
+    ) -> np.ndarray:
+        return self._asked(self._client.denoise, images, told)
 
     def close(self) -> None:
         self._client.close()
@@ -71,7 +87,7 @@ class LoadedDenoiser:
           path: A SavedModel, or a folder of versions, of which the newest is taken.
 
         Raises:
-          ModelError: there is none, or it has no predict_pixels signature.
+          ModelError: there is none, or it lacks a signature.
         """
         from components.base import libraries
         from components.push.versions import versions
@@ -93,22 +109,41 @@ class LoadedDenoiser:
         except Exception as error:
             raise ModelError(f"{name}: {from_exception(error).message}") from error
         try:
-            image = self._servable.signatures["serving_default"].inputs["image"]
-            signature = self._servable.signatures["predict_pixels"]
-            self._input = signature.inputs["pixels"].name
-            self._output = signature.outputs["denoised"].name
+            image = self._servable.signatures["serving_default"]
+            self.shape: ModelShape = _size(image.inputs["image"])
+            self._images = image.inputs["image"].name, image.outputs["denoised"].name
+            pixels = self._servable.signatures["predict_pixels"]
+            self._pixels = pixels.inputs["pixels"].name, pixels.outputs["denoised"].name
+            # A model of any size answers rows and tf.Examples of one.
+            examples = self._servable.signatures["predict_examples"].outputs["denoised"]
         except KeyError as error:
             raise ModelError(f"{name}: the model has no {error}.") from error
-        height, width, channels = [dim.size for dim in image.tensor_shape.dim][1:]
-        self.shape = (height, width, channels)
+        height, width, channels = self.shape
+        if height is None or width is None:
+            height, width, channels = (dim.size for dim in examples.tensor_shape.dim[1:])
+        self.row_shape = (height, width, channels)
 
-    def denoise(self, images: np.ndarray) -> np.ndarray:
-        pixels = images.reshape(len(images), -1).astype(np.int32)
-        [denoised] = self._servable.run({self._input: pixels}, (self._output,))
-        return denoised.reshape(images.shape).astype(np.uint8)
+    def denoise(
+        self, images: np.ndarray, told: Callable[[float], None] = lambda done: None
+    ) -> np.ndarray:
+        if images.dtype == np.uint8 and images.shape[1:] == self.row_shape:
+            pixels = images.reshape(len(images), -1).astype(np.int32)
+            [denoised] = self._servable.run({self._pixels[0]: pixels}, self._pixels[1:])
+            return denoised.reshape(images.shape).astype(np.uint8)
+
+        def compute(floats: np.ndarray) -> np.ndarray:
+            [denoised] = self._servable.run({self._images[0]: floats}, self._images[1:])
+            return denoised
+
+        return denoise_any(images, self.shape, compute, told)
 
     def close(self) -> None:
         self._servable.close()
+
+
+def _size(image: Any) -> ModelShape:
+    height, width, channels = (dim.size for dim in image.tensor_shape.dim[1:])
+    return (height, width, channels) if min(height, width) >= 0 else (None, None, channels)
 
 
 @contextlib.contextmanager

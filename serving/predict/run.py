@@ -13,8 +13,8 @@ from components.base import progress
 from components.base.errors import DataError
 from components.base.files import shown, whole
 from components.csv_ingestion.reader import RowFormat, read_csv
-from components.image.pixels import normalise_array, quantise_array
-from components.image.reader import read_image
+from components.image.picture import Picture, read_picture, write_picture
+from serving.client.tiling import as_floats, as_pixels
 from serving.predict import sheet
 from serving.predict.denoisers import Denoiser
 from serving.predict.files import (
@@ -34,6 +34,8 @@ ANY_LABEL = 256
 
 _STEP = "predict"
 _BATCH = 256
+_BATCH_PIXELS = 1 << 18
+"""Of small pictures that are denoised together, at most."""
 _CSV_IMAGES = 64
 
 
@@ -58,6 +60,17 @@ class Prediction:
     """What was not taken from a file as it is."""
 
 
+_OTHER_CHANNELS: dict[int, tuple[tuple[int, str], ...]] = {
+    1: (
+        (3, "the model takes grey images: of those in colour, each channel was denoised by itself"),
+    ),
+    3: (
+        (1, "the model takes images in colour: grey ones were given to it as three equal channels"),
+    ),
+}
+"""By the model's channels: those of a picture, and what is said of it."""
+
+
 class _Noise:
     """Noise that is the same for the same input on every run."""
 
@@ -73,17 +86,14 @@ class _Noise:
 
         keys = np.arange(self._done, self._done + len(images), dtype=np.int64)
         self._done += len(images)
-        clean = normalise_array(images, images.shape[1:])
-        noisy, _ = fixed_noise(self._noise, clean, keys, NOISE_SEED)
-        return quantise_array(np.asarray(noisy))
+        noisy, _ = fixed_noise(self._noise, as_floats(images), keys, NOISE_SEED)
+        return as_pixels(np.asarray(noisy), images.dtype)
 
 
 def _psnr(clean: np.ndarray, other: np.ndarray) -> np.ndarray:
     from components.image.metrics import psnr
 
-    return np.asarray(
-        psnr(*(normalise_array(pixels, clean.shape[1:]) for pixels in (clean, other)))
-    )
+    return np.asarray(psnr(as_floats(clean), as_floats(other)))
 
 
 @dataclasses.dataclass
@@ -113,23 +123,36 @@ class _Work:
     """Denoises batch after batch."""
 
     def __init__(self, denoiser: Denoiser, noise: _Noise | None, total: int | None) -> None:
-        self.shape = denoiser.shape
+        self.denoiser = denoiser
         self.noise = noise
-        self._denoiser = denoiser
         self._total = total
         self._images = 0
         progress.tell(_STEP, 0, total)
 
-    def __call__(self, images: np.ndarray, done: _Done) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (N, H, W, C) to what was denoised and the outcome, both the same shape."""
+    def __call__(
+        self, images: np.ndarray, done: _Done, name: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Images (N, H, W, C) to what was denoised and the outcome, both the same shape and dtype.
+
+        Args:
+          name: What is said while a large one is denoised.
+        """
         noisy = images if self.noise is None else self.noise(images)
-        denoised = self._denoiser.denoise(noisy)
+
+        def told(share: float) -> None:
+            if images[..., 0].size > _BATCH_PIXELS and share < 1:
+                progress.tell(_STEP, self._images, self._total, f"{name}: {share:.0%}")
+
+        denoised = self.denoiser.denoise(noisy, told)
         if self.noise is not None:
             pairs = zip(_psnr(images, noisy), _psnr(images, denoised), strict=True)
             done.psnr += [(float(before), float(after)) for before, after in pairs]
         versions = (noisy, denoised) if self.noise is None else (images, noisy, denoised)
         room = sheet.IMAGES - len(done.columns)
-        done.columns += list(zip(*(part[:room] for part in versions), strict=True))
+        done.columns += [
+            tuple(map(sheet.middle, column))
+            for column in zip(*(part[:room] for part in versions), strict=True)
+        ]
         done.images += len(images)
         self._images += len(images)
         progress.tell(_STEP, self._images, self._total)
@@ -143,10 +166,11 @@ def predict(
     add_noise: str | None = None,
     overwrite: bool = False,
 ) -> Prediction:
-    """Denoises images, folders of images and CSVs.
+    """Denoises pictures of any size, folders of them, and CSVs.
 
-    Each image becomes `output/NAME.png`, each CSV `output/NAME.csv` of the same form, with its
-    first rows also as images in `output/NAME/`. `output/sheet.png` shows the first images
+    Each picture becomes `output/NAME.png` of its own size, depth and colours (`NAME.tif` where it
+    is one of floats; see `components.image.picture`), each CSV `output/NAME.csv` of the same form,
+    with its first rows also as images in `output/NAME/`. `output/sheet.png` shows the first images
     before and after. With `add_noise` the input is taken as clean: the noisy images are
     written to `output/noisy/`, and PSNR is measured. A file that cannot be read rightly is
     reported, and the others are done.
@@ -166,7 +190,8 @@ def predict(
     found = find_inputs(inputs)
     names = output_names(found.files, (pathlib.Path(SHEET).stem, NOISY))
     noise = _Noise(add_noise) if add_noise else None
-    planned = [f"{names[path]}.png" for path in found.images]
+    # Which of them is not known before the file is read.
+    planned = [f"{names[path]}{suffix}" for path in found.images for suffix in _suffixes(path)]
     planned += [f"{names[path]}.csv" for path in found.csvs]
     planned += [f"{NOISY}/{name}" for name in planned] if noise is not None else []
     planned += [_row_image(names[path], row) for path in found.csvs for row in range(_CSV_IMAGES)]
@@ -175,9 +200,12 @@ def predict(
         done = _Done()
         failed: list[Passed] = []
         notes: list[str] = []
-        for start in range(0, len(found.images), _BATCH):
-            paths = found.images[start : start + _BATCH]
-            done += _predict_images(paths, output, names, work, failed, notes)
+        channels: set[int] = set()
+        for group in _groups(found.images, failed):
+            done += _predict_pictures(group, output, names, work)
+            for path, picture in group.items():
+                notes += [f"{shown(path)}: {note}" for note in picture.notes]
+                channels.add(picture.pixels.shape[-1])
         for path in found.csvs:
             with _reported(path, failed):
                 done += _predict_csv(path, output, names[path], work)
@@ -186,6 +214,7 @@ def predict(
             with writing(output / SHEET), whole(output / SHEET) as file:
                 sheet.contact_sheet(done.columns, titles).save(file, "PNG")
             done.files += 1
+    notes += [text for found_, text in _OTHER_CHANNELS[denoiser.shape[-1]] if found_ in channels]
     noisy_psnr, denoised_psnr = done.mean_psnr()
     return Prediction(
         images=done.images,
@@ -210,35 +239,63 @@ def _reported(path: pathlib.Path, failed: list[Passed]) -> Iterator[None]:
         failed.append(Passed(str(path), str(error).removeprefix(shown(path)).lstrip(": ")))
 
 
-def _predict_images(
-    paths: Sequence[pathlib.Path],
+def _suffixes(path: pathlib.Path) -> tuple[str, ...]:
+    return (".png", ".tif") if path.suffix.lower() in (".tif", ".tiff") else (".png",)
+
+
+def _groups(
+    paths: Sequence[pathlib.Path], failed: list[Passed]
+) -> Iterator[dict[pathlib.Path, Picture]]:
+    """The pictures that can be read, those together that are small and alike."""
+    group: dict[pathlib.Path, Picture] = {}
+    kind: object = None
+    for path in paths:
+        picture = None
+        with _reported(path, failed):
+            picture = read_picture(path)
+        if picture is None:
+            continue
+        pixels = picture.pixels
+        if group and (pixels.shape, pixels.dtype) != kind:
+            yield group
+            group = {}
+        kind = (pixels.shape, pixels.dtype)
+        group[path] = picture
+        if len(group) >= min(_BATCH, _BATCH_PIXELS // pixels[..., 0].size):
+            yield group
+            group = {}
+    if group:
+        yield group
+
+
+def _predict_pictures(
+    group: dict[pathlib.Path, Picture],
     output: pathlib.Path,
     names: dict[pathlib.Path, str],
     work: _Work,
-    failed: list[Passed],
-    notes: list[str],
 ) -> _Done:
     done = _Done()
-    height, width, channels = work.shape
-    read: dict[pathlib.Path, np.ndarray] = {}
-    for path in paths:
-        with _reported(path, failed):
-            image = read_image(path, channels, (height, width))
-            read[path] = image.pixels
-            notes += [f"{shown(path)}: {note}" for note in image.notes]
-    if not read:
-        return done
-    noisy, denoised = work(np.stack(list(read.values())), done)
-    for path, before, after in zip(read, noisy, denoised, strict=True):
-        _write_image(output / f"{names[path]}.png", after, done)
-        if work.noise is not None:
-            _write_image(output / NOISY / f"{names[path]}.png", before, done)
+    first = next(iter(group))
+    noisy, denoised = work(
+        np.stack([picture.pixels for picture in group.values()]), done, shown(first.name)
+    )
+    for (path, picture), before, after in zip(group.items(), noisy, denoised, strict=True):
+        versions = (
+            {output: after} if work.noise is None else {output: after, output / NOISY: before}
+        )
+        for folder, pixels in versions.items():
+            picture = dataclasses.replace(picture, pixels=pixels)
+            target = folder / f"{names[path]}{picture.suffix}"
+            with writing(target), whole(target) as file:
+                write_picture(picture, file)
+            done.files += 1
     return done
 
 
 def _predict_csv(path: pathlib.Path, output: pathlib.Path, name: str, work: _Work) -> _Done:
     done = _Done()
-    height, width, channels = work.shape
+    shape = work.denoiser.row_shape
+    height, width, channels = shape
     row, blocks = read_csv(path, RowFormat(height * width * channels, ANY_LABEL, width), "optional")
     targets = [output / f"{name}.csv"]
     targets += [output / NOISY / f"{name}.csv"] if work.noise is not None else []
@@ -253,7 +310,7 @@ def _predict_csv(path: pathlib.Path, output: pathlib.Path, name: str, work: _Wor
             for start in range(0, len(rows.pixels), _BATCH):
                 pixels = rows.pixels[start : start + _BATCH]
                 labels = rows.labels[start : start + _BATCH] if row.labelled else None
-                noisy, denoised = work(pixels.reshape(-1, *work.shape), done)
+                noisy, denoised = work(pixels.reshape(-1, *shape), done)
                 for file, images in zip(files, (denoised, noisy), strict=False):
                     file.write(format_rows(labels, images.reshape(pixels.shape)))
                 first += list(denoised[: max(_CSV_IMAGES - len(first), 0)])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from serving.client.tiling import as_floats, as_pixels
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -14,8 +16,18 @@ IMAGES = 12
 """As many have room on one sheet."""
 
 _TILE = 84
+_LARGEST = 256
+"""Of a larger picture the middle is shown: made smaller, it would show no noise."""
 _MARGIN = 8
 _TITLES = 72
+
+
+def middle(pixels: np.ndarray) -> np.ndarray:
+    """What a sheet shows of a picture: uint8, uint16 or floats (H, W, C) to uint8, at most 256
+    pixels high and wide."""
+    top, left = (max(0, (size - _LARGEST) // 2) for size in pixels.shape[:2])
+    part = pixels[top : top + _LARGEST, left : left + _LARGEST]
+    return as_pixels(as_floats(part), np.uint8)
 
 
 def picture(pixels: np.ndarray) -> Image:
@@ -35,19 +47,28 @@ def contact_sheet(columns: Sequence[tuple[np.ndarray, ...]], titles: Sequence[st
     import PIL.Image
     import PIL.ImageDraw
 
-    height, width = columns[0][0].shape[:2]
-    zoom = max(1, round(_TILE / max(height, width)))
-    tile = (width * zoom, height * zoom)
+    enlarged = [[_enlarged(image) for image in images] for images in columns]
+    widths = [images[0].width for images in enlarged]
+    height = max(images[0].height for images in enlarged)
     size = (
-        _TITLES + len(columns) * (tile[0] + _MARGIN),
-        _MARGIN + len(titles) * (tile[1] + _MARGIN),
+        _TITLES + sum(widths) + len(columns) * _MARGIN,
+        _MARGIN + len(titles) * (height + _MARGIN),
     )
     sheet = PIL.Image.new("RGB", size, "white")
     draw = PIL.ImageDraw.Draw(sheet)
     for row, title in enumerate(titles):
-        top = _MARGIN + row * (tile[1] + _MARGIN)
-        draw.text((_MARGIN, top + tile[1] // 2 - 6), title, fill="black")
-        for column, images in enumerate(columns):
-            enlarged = picture(images[row]).resize(tile, PIL.Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (_TITLES + column * (tile[0] + _MARGIN), top))
+        top = _MARGIN + row * (height + _MARGIN)
+        draw.text((_MARGIN, top + height // 2 - 6), title, fill="black")
+        left = _TITLES
+        for images, width in zip(enlarged, widths, strict=True):
+            sheet.paste(images[row], (left, top))
+            left += width + _MARGIN
     return sheet
+
+
+def _enlarged(pixels: np.ndarray) -> Image:
+    import PIL.Image
+
+    height, width = pixels.shape[:2]
+    zoom = max(1, round(_TILE / max(height, width)))
+    return picture(pixels).resize((width * zoom, height * zoom), PIL.Image.Resampling.NEAREST)

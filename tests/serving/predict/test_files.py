@@ -17,9 +17,9 @@ from tests.serving.saved_models import CHANNELS, HEIGHT, PIXELS, WIDTH
 class Halving:
     """A denoiser without a model."""
 
-    shape = (HEIGHT, WIDTH, CHANNELS)
+    shape = row_shape = (HEIGHT, WIDTH, CHANNELS)
 
-    def denoise(self, images):
+    def denoise(self, images, told):
         return images // 2
 
     def close(self):
@@ -118,7 +118,7 @@ def test_what_this_command_made_is_made_again_unless_it_was_changed(tmp_path, in
 
 def test_an_interrupted_call_can_be_repeated(tmp_path, inputs):
     class Dying(Halving):
-        def denoise(self, images):
+        def denoise(self, images, told):
             raise KeyboardInterrupt
 
     write_image(inputs / "b.png", 10)

@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from components.base.errors import ModelError, UsageError
+from components.image.picture import Picture, read_picture, write_picture
 from serving.predict import run as predicting
 from serving.predict.denoisers import NotDenoisedError, open_denoiser
-from serving.predict.files import RECORD
+from serving.predict.files import RECORD, format_rows
 from serving.predict.run import predict
+from tests import any_size
 from tests.serving.predict.written import pixels_of, write_image, write_rows
 from tests.serving.saved_models import HEIGHT, PIXELS, WIDTH
 
@@ -109,7 +111,7 @@ def test_one_bad_file_does_not_stop_the_others(local, tmp_path):
     for number in range(5):
         write_image(folder / f"{number}.png", 2 * number)
     (folder / "1.png").write_text("not an image")
-    Image.new("L", (5, 5)).save(folder / "2.png")
+    (folder / "2.png").write_bytes((folder / "4.png").read_bytes()[:45])
     shutil.copy(CASES / "dot_underscore_grey8.png", folder / "._3.png")
     (folder / "bad.csv").write_text("1,2\n")
     write_rows(folder / "good.csv", 3)
@@ -117,7 +119,7 @@ def test_one_bad_file_does_not_stop_the_others(local, tmp_path):
     reasons = {pathlib.Path(item.path).name: item.reason for item in done.failed}
     assert list(reasons) == ["1.png", "2.png", "bad.csv"]
     assert reasons["1.png"].startswith("not an image: expected PNG")
-    assert reasons["2.png"] == "the model takes images of 6x4 pixels, this one has 5x5."
+    assert reasons["2.png"].startswith("not an image that can be read: ")
     assert "2 columns" in reasons["bad.csv"]
     assert [pixels_of(tmp_path / "out" / f"{number}.png") for number in (0, 3, 4)] == [
         {0},
@@ -134,6 +136,91 @@ def test_only_bad_files(local, tmp_path, noise):
     (tmp_path / "a.png").write_text("not an image")
     done = predict([tmp_path / "a.png"], tmp_path / "out", local, noise)
     assert (done.images, done.files, done.sheet, len(done.failed)) == (0, 0, None, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_a_picture_keeps_its_size_depth_and_transparency(denoiser, tmp_path, dtype, mode):
+    """The model takes 6x4 pixels of grey; each value is halved."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, np.iinfo(dtype).max, (19, 23, len(mode)), dtype)
+    alpha = values[..., -1:] if mode.endswith("A") else None
+    before = Picture(values[..., : len(mode.rstrip("A"))], alpha)
+    with (tmp_path / "photo.png").open("wb") as file:
+        write_picture(before, file)
+    done = predict([tmp_path / "photo.png"], tmp_path / "out", denoiser)
+    after = read_picture(tmp_path / "out" / "photo.png")
+    assert after.pixels.dtype == dtype
+    assert after.pixels.shape == before.pixels.shape
+    assert np.abs(after.pixels - before.pixels / 2).max() <= 0.51
+    if alpha is not None:
+        np.testing.assert_array_equal(after.alpha, alpha)
+    by_channel = [note for note in done.notes if "each channel was denoised by itself" in note]
+    assert len(by_channel) == mode.startswith("RGB")
+
+
+def test_floats_stay_floats(local, tmp_path):
+    values = np.random.default_rng(0).random((9, 11), np.float32)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    Image.fromarray((255 * values).astype(np.uint8)).save(tmp_path / "b.tif")
+    done = predict([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out", local)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "a.tif",
+        "b.png",
+        "sheet.png",
+        RECORD,
+    }
+    assert done.files == 3
+    found = np.asarray(Image.open(tmp_path / "out" / "a.tif"))
+    np.testing.assert_allclose(found, values / 2, atol=1e-6)
+    predict([tmp_path / "a.tif"], tmp_path / "out", local)
+
+
+def test_a_large_picture_tells_its_progress(local, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(predicting, "_BATCH_PIXELS", 500)
+    Image.new("L", (60, 2000), 100).save(tmp_path / "large.png")
+    write_image(tmp_path / "small.png", 50)
+    monkeypatch.setattr("serving.client.tiling.WHOLE", 24 * 100)
+    with caplog.at_level(logging.INFO, "denoise.progress"):
+        done = predict([tmp_path / "large.png", tmp_path / "small.png"], tmp_path / "out", local)
+    told = [record.getMessage() for record in caplog.records]
+    shares = [message for message in told if message.startswith("large.png: ")]
+    assert len(shares) > 5
+    assert told.index(shares[-1]) < told.index("predict: 1/2")
+    assert max(np.array(Image.open(done.sheet)).shape) < 1000
+    assert pixels_of(tmp_path / "out" / "large.png") == {50}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_of_any_size(tmp_path, channels):
+    """A photograph whole; a CSV as its rows are."""
+    model = any_size.export(tmp_path / "model" / "1", (4, 6, channels))
+    photo = np.random.default_rng(1).integers(0, 256, (40, 30, 3), np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    Image.fromarray(photo[..., 0]).save(tmp_path / "grey.png")
+    pixels = np.tile(photo[:4, :6, :channels].ravel(), (3, 1))
+    (tmp_path / "rows.csv").write_bytes(format_rows(None, pixels))
+    with open_denoiser(None, tmp_path / "model") as denoiser:
+        assert denoiser.shape == (None, None, channels)
+        inputs = [tmp_path / name for name in ("photo.png", "grey.png", "rows.csv")]
+        done = predict(inputs, tmp_path / "out", denoiser)
+    assert done.failed == ()
+    assert len(done.notes) == 1
+
+    def expected(images):
+        values = model(images.astype(np.float32) / 255, training=False)
+        return 255 * np.clip(values, 0, 1)
+
+    whole = np.moveaxis(photo, -1, 0)[..., None] if channels == 1 else photo[None]
+    found = np.array(Image.open(tmp_path / "out" / "photo.png"))
+    found = np.moveaxis(found, -1, 0)[..., None] if channels == 1 else found[None]
+    assert np.abs(found - expected(whole)).max() <= 0.51
+    grey = np.repeat(photo[None, ..., :1], channels, axis=-1)
+    found = np.array(Image.open(tmp_path / "out" / "grey.png"))
+    assert np.abs(found - expected(grey)[0].mean(axis=-1)).max() <= 0.51
+    rows = np.loadtxt(tmp_path / "out" / "rows.csv", delimiter=",")
+    images = pixels.reshape(3, 4, 6, channels)
+    assert np.abs(rows - expected(images).reshape(3, -1)).max() <= 0.51
 
 
 def test_what_is_not_taken_as_it_is_gets_a_note(local, tmp_path):
@@ -184,9 +271,9 @@ def test_wrong_denoisers(tmp_path):
 @pytest.mark.parametrize("name", ["bom", "leading_blank", "pandas_header", "quoted_header"])
 def test_rows_without_labels_are_read_by_the_same_rules(tmp_path, name):
     class Unchanged:
-        shape = (28, 28, 1)
+        shape = row_shape = (28, 28, 1)
 
-        def denoise(self, images):
+        def denoise(self, images, told):
             return images
 
         def close(self):
