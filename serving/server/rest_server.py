@@ -369,11 +369,17 @@ def _page_model(servable: Any) -> dict[str, Any] | None:
     if pixels is None or image is None or "image" not in image.inputs:
         return None
     height, width, channels = [d.size for d in image.inputs["image"].tensor_shape.dim][1:]
+    sample_shape = [height, width, channels]
+    if min(height, width) < 0:  # it takes any size, and rows of one
+        height = width = None
+        examples = servable.signatures["predict_examples"].outputs["denoised"]
+        sample_shape = [d.size for d in examples.tensor_shape.dim][1:]
     samples = warmup.sample_pixels(servable)
     return {
         "model": servable.name,
         "height": height,
         "width": width,
         "channels": channels,
+        "sample_shape": sample_shape,
         "samples": [] if samples is None else samples[:_MAX_SAMPLES].tolist(),
     }

@@ -53,6 +53,7 @@ def browser(url, tmp_path):
 def test_samples_are_the_warmup_images(url):
     [model] = httpx.get(url + "page/samples.json").json()
     assert (model["model"], model["height"], model["width"]) == ("denoiser", HEIGHT, WIDTH)
+    assert model["sample_shape"] == [HEIGHT, WIDTH, 1]
     assert len(model["samples"]) == 3
     assert model["samples"][1] == [10 + column for column in range(PIXELS)]
 
@@ -77,14 +78,14 @@ def text(browser, name: str) -> str:
     return browser.find_element(By.ID, name).text
 
 
-def canvas(browser, name: str) -> np.ndarray:
-    """The red values of a canvas."""
+def canvas(browser, name: str, channels: int | slice = 0) -> np.ndarray:
+    """The red values of a canvas, or others."""
     values = browser.execute_script(
         "const c = document.getElementById(arguments[0]);"
         "return Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)",
         name,
     )
-    return np.array(values).reshape(-1, 4)[:, 0]
+    return np.array(values).reshape(-1, 4)[:, channels]
 
 
 @needs_browser
@@ -130,18 +131,67 @@ def test_it_works_by_keyboard(browser):
     wait(browser, lambda b: text(b, "noisy-psnr") == "identical")
 
 
-@needs_browser
-def test_an_image_of_any_size_can_be_dropped(browser, tmp_path):
+def drop(browser, path):
+    """A picture without noise of the page's, as large as it is."""
     from selenium.webdriver.common.by import By
 
     wait(browser, lambda b: "dB" in text(b, "denoised-psnr"))
-    Image.new("RGB", (600, 400), (200, 200, 200)).save(tmp_path / "large.png")
-    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "large.png"))
-    wait(browser, lambda b: set(canvas(b, "clean")) == {200})
+    browser.find_element(By.ID, "noise").send_keys("None")
+    browser.find_element(By.ID, "file").send_keys(str(path))
+    width, height = Image.open(path).size
+    wait(browser, lambda b: f"Denoised {width} × {height} pixels" in text(b, "status"))
+    return tuple(
+        canvas(browser, name, slice(0, 3)).reshape(height, width, 3)
+        for name in ("clean", "denoised")
+    )
+
+
+@needs_browser
+def test_a_picture_of_any_size_can_be_dropped(browser, tmp_path):
+    """A model of 6x4 pixels of grey that halves each; the picture is in colour."""
+    from selenium.webdriver.common.by import By
+
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    clean, denoised = drop(browser, tmp_path / "large.png")
+    np.testing.assert_array_equal(clean, pixels)
+    assert np.abs(denoised - pixels / 2).max() <= 1.01
+    assert "each channel was denoised by itself" in text(browser, "status")
+    assert browser.find_element(By.ID, "save").is_displayed()
+    Image.fromarray(pixels[:3, :5, 0]).save(tmp_path / "small.png")
+    clean, denoised = drop(browser, tmp_path / "small.png")
+    assert np.abs(denoised - pixels[:3, :5, :1] / 2).max() <= 1.01
+    assert "channel" not in text(browser, "status")
     (tmp_path / "text.png").write_text("not an image")
     browser.find_element(By.ID, "file").send_keys(str(tmp_path / "text.png"))
     wait(browser, lambda b: "not an image" in text(b, "status"))
     browser.get_log("browser")
+
+
+@pytest.fixture
+def any_size_url(tmp_path):
+    from serving.server.running import running_server, server_options
+    from tests.any_size import export
+
+    model = export(tmp_path / "any_size" / "1", (HEIGHT, WIDTH, 3))
+    options = server_options(
+        port=0, rest_api_port=0, model_name="denoiser", model_base_path=tmp_path / "any_size"
+    )
+    with running_server(options) as addresses:
+        yield model, addresses.rest + "/"
+
+
+@needs_browser
+def test_a_model_of_any_size_sees_the_picture_whole(browser, any_size_url, tmp_path):
+    """In tiles of 512x512, which makes no difference."""
+    model, url = any_size_url
+    browser.get(url)
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 800, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    clean, denoised = drop(browser, tmp_path / "photo.png")
+    np.testing.assert_array_equal(clean, pixels)
+    expected = 255 * np.clip(model(pixels[None] / np.float32(255), training=False)[0], 0, 1)
+    assert np.abs(denoised - expected).max() <= 1.01
 
 
 @needs_browser
