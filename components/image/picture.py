@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from components.base.files import shown
-from components.image.reader import _frames as frames_note
+from components.image.reader import frames, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,7 +75,7 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     """
     name = shown(path)
     with opened(path, name) as image:
-        notes, kind, tags = frames_note(image), image.format, getattr(image, "tag_v2", {})
+        notes, kind, tags = frames(image), image.format, getattr(image, "tag_v2", {})
         if _is_deep_colour(image):
             with opened(path, name) as again:
                 pixels, alpha = _deep_colour(image, again)
@@ -230,26 +230,3 @@ def _write_deep_colour(pixels: np.ndarray, profile: bytes | None, file: IO[bytes
             chunk(b"IDAT", content)
     chunk(b"IDAT", packer.flush())
     chunk(b"IEND", b"")
-
-
-def opened(source, name):
-    import contextlib
-
-    import PIL.Image
-
-    from components.base.errors import DataError, DenoiseError
-    from components.image.reader import _FORMATS
-
-    @contextlib.contextmanager
-    def inner():
-        try:
-            with PIL.Image.open(source, formats=_FORMATS) as image:
-                yield image
-        except DenoiseError:
-            raise
-        except PIL.UnidentifiedImageError as error:
-            raise DataError(f"{name}: not an image: expected {', '.join(_FORMATS)}.") from error
-        except Exception as error:
-            raise DataError(f"{name}: not an image that can be read: {error}") from error
-
-    return inner()

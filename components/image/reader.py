@@ -69,7 +69,7 @@ def read_image(
         the file and what was found.
     """
     name = shown(path)
-    with _opened(path, name) as image:
+    with opened(path, name) as image:
         if size is not None and image.size not in (size, size[::-1]):
             raise DataError(_wrong_size(name, image, size))
         decoded = _Decoded(image, channels)
@@ -115,7 +115,7 @@ def read_patches(
       DataError: it is not an image or cannot be read rightly; names the file and what was found.
     """
     height, width = size
-    with _opened(stream, name) as image:
+    with opened(stream, name) as image:
         # Before it is decoded, when nobody knows yet how it is turned.
         if min(image.size) < min(size) or max(image.size) < max(size):
             raise SmallImageError(_too_small(name, image, size))
@@ -138,7 +138,7 @@ def read_patches(
 
 
 @contextlib.contextmanager
-def _opened(source: Any, name: str) -> Iterator[Image]:
+def opened(source: Any, name: str) -> Iterator[Image]:
     """An image whose pixels are still to be decoded; whatever is wrong with it is a DataError."""
     import PIL.Image
 
@@ -165,7 +165,7 @@ class _Decoded:
     def __init__(self, image: Image, channels: int):
         import PIL.ImageOps
 
-        self.notes = _frames(image)
+        self.notes = frames(image)
         self._kind, self._tags = image.format, getattr(image, "tag_v2", {})
         self._channels = channels
         image.load()
@@ -197,10 +197,11 @@ def _wrong_size(name: str, image: Image, size: tuple[int, int]) -> str:
     )
 
 
-def _frames(image: Image) -> tuple[str, ...]:
+def frames(image: Image) -> tuple[str, ...]:
+    """What is to be noted of a file that holds more than the first picture."""
     # The other pictures of an MPO are previews or depth maps of the first.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    return () if frames == 1 else (f"the first of {frames} frames",)
+    number = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    return () if number == 1 else (f"the first of {number} frames",)
 
 
 def _deep(

@@ -92,7 +92,7 @@ def canvas(browser, name: str, channels: int | slice = 0) -> np.ndarray:
 def test_a_sample_is_denoised(browser):
     wait(browser, lambda b: "dB" in text(b, "denoised-psnr"))
     assert "dB" in text(browser, "noisy-psnr") or text(browser, "noisy-psnr") == "identical"
-    assert "Denoised in" in text(browser, "status")
+    assert "Denoised 6 × 4 pixels in" in text(browser, "status")
     noisy, denoised = canvas(browser, "noisy"), canvas(browser, "denoised")
     assert np.abs(denoised - noisy / 2).max() <= 1.01  # what the model does
     assert browser.execute_script("return document.title") == "Denoiser"
