@@ -134,6 +134,9 @@ class TrainingSettings(_Section):
 
     epochs: int = Field(8, ge=1)
     batch_size: int = Field(64, ge=1)
+    optimizer: Literal["adam", "muon"] = "adam"
+    """`muon`: each kernel moves by its orthogonalised momentum (components/training/muon.py), the
+    rest as by Adam, at .3 of the rate. A good rate is some three times Adam's."""
     learning_rate: float = Field(6e-3, gt=0)
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: float = Field(0.03, ge=0, lt=1)

@@ -50,6 +50,14 @@ class FreshDraws:
     def normal(self, shape: tuple[Any, ...]) -> Any:
         return keras.random.normal((self._count, *shape), dtype="float32", seed=self._seed)
 
+    def number(self) -> Any:
+        """One for all images: float32, (), uniform in [0, 1)."""
+        return keras.random.uniform((), dtype="float32", seed=self._seed)
+
+    def of(self, count: Any) -> FreshDraws:
+        """For as many other images, from the same generator."""
+        return FreshDraws(count, self._seed)
+
 
 class KeyedDraws:
     """The same numbers for the same key, whatever the batch around it.

@@ -11,7 +11,7 @@ from keras import ops
 
 from components.base.errors import UsageError
 from components.noise.base import Noise, number, register
-from components.noise.draws import Draws
+from components.noise.draws import Draws, FreshDraws
 
 
 @register("mixture")
@@ -19,6 +19,11 @@ class Mixture(Noise):
     """Gives each image one of several noises, at random; with ranges, at random severity too.
 
     Its severity is that of the noise the image got, in that noise's unit.
+
+    A fixed noise is each image's own, whatever the batch, so all noises are computed of all images
+    and one is kept. Fresh noise is drawn only for those images that keep it: each noise has its
+    share of the batch, rounded at random, in a random rotation of it. So every image gets each
+    noise with its probability, but not independently of the others of its batch.
 
     Args:
       *noises: Two or more.
@@ -48,15 +53,45 @@ class Mixture(Noise):
         self.proportions = [float(weight) for weight in weights]
 
     def corrupt(self, images: Any, draws: Draws) -> tuple[Any, Any]:
+        shares = np.cumsum(self.proportions)[:-1] / np.sum(self.proportions)
+        if isinstance(draws, FreshDraws):
+            return self._in_shares(images, draws, shares)
         picked = draws.uniform(())
-        thresholds = np.cumsum(self.proportions)[:-1] / np.sum(self.proportions)
         noisy, levels = self.noises[0].corrupt(images, draws)
-        for threshold, noise in zip(thresholds, self.noises[1:], strict=True):
+        for share, noise in zip(shares, self.noises[1:], strict=True):
             other, other_levels = noise.corrupt(images, draws)
-            here = picked >= float(np.float32(threshold))
+            here = picked >= float(np.float32(share))
             noisy = ops.where(ops.reshape(here, (-1, 1, 1, 1)), other, noisy)
             levels = ops.where(here, other_levels, levels)
         return noisy, levels
+
+    def _in_shares(self, images: Any, draws: FreshDraws, shares: np.ndarray) -> tuple[Any, Any]:
+        """Gives the image at position p the noise in whose share of [0, N) p + `rounding` lies.
+
+        The first position of each share follows from N alone, for XLA wants fixed shapes; the
+        image on the border of two shares gets both noises and keeps one.
+        """
+        count = ops.shape(images)[0]
+        rounding, turned = draws.number(), draws.number()
+        turned = ops.cast(turned * ops.cast(count, "float32"), "int32")
+        images = ops.roll(images, turned, axis=0)
+
+        borders = (
+            [count * float(share) for share in shares]
+            if isinstance(count, int)
+            else [ops.cast(count, "float32") * float(share) for share in shares]
+        )
+        firsts = [_floor(border) for border in borders]
+        parts = []
+        for noise, first, last in zip(self.noises, [0, *firsts], [*firsts, count - 1], strict=True):
+            part = images[first : last + 1]
+            parts.append(noise.corrupt(part, draws.of(ops.shape(part)[0])))
+        noisy, levels = parts[0]
+        for border, first, (other, other_levels) in zip(borders, firsts, parts[1:], strict=True):
+            here = ops.cast(first, "float32") + rounding >= border
+            noisy = _joined(noisy, other, here)
+            levels = _joined(levels, other_levels, here)
+        return ops.roll(noisy, -turned, axis=0), ops.roll(levels, -turned, axis=0)
 
     def get_config(self) -> dict[str, Any]:
         noises = [keras.saving.serialize_keras_object(noise) for noise in self.noises]
@@ -72,3 +107,14 @@ class Mixture(Noise):
         if len(set(self.proportions)) > 1:
             written.append(f"weights={number(tuple(self.proportions))}")
         return f"mixture({', '.join(written)})"
+
+
+def _floor(number: Any) -> Any:
+    """The whole part, a Python int of a Python number."""
+    return int(number) if isinstance(number, float) else ops.cast(ops.floor(number), "int32")
+
+
+def _joined(one: Any, other: Any, here: Any) -> Any:
+    """The two one after the other, where the last of the one is in the place of the other's first;
+    `here`: the other's is kept."""
+    return ops.concatenate([one[:-1], ops.where(here, other[:1], one[-1:]), other[1:]])

@@ -160,7 +160,9 @@ def _key(job: Job) -> str:
         job.image.shape,
         job.model.model_dump(mode="json"),
         job.noise.training,
-        job.training.model_dump(mode="json", include={"batch_size", "noise", "jit_compile"}),
+        job.training.model_dump(
+            mode="json", include={"batch_size", "optimizer", "noise", "jit_compile"}
+        ),
     ]
     return digest(decides)
 

@@ -18,6 +18,7 @@ from components import models
 from components.base.settings import TrainingSettings
 from components.image import metrics
 from components.noise import parse
+from components.training.muon import Muon
 
 LEAST_MSE = 1e-6
 """Added inside log_mse: 60 dB, far above what any of these images is restored to."""
@@ -50,6 +51,11 @@ LOSSES = {
     "mse": "mean_squared_error",
     "mae": "mean_absolute_error",
     "binary_crossentropy": "binary_crossentropy",
+}
+
+OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "muon": Muon,
 }
 
 
@@ -166,7 +172,7 @@ def training_model(
     per_execution: int = 1,
     gpus: int = 0,
     resident: tuple[np.ndarray, np.ndarray] | None = None,
-    optimizer: Callable[..., keras.optimizers.Optimizer] = keras.optimizers.Adam,
+    optimizer: Callable[..., keras.optimizers.Optimizer] | None = None,
 ) -> keras.Model:
     """A denoiser behind its training noise, compiled and ready for `fit`.
 
@@ -184,7 +190,7 @@ def training_model(
       per_execution: Steps in one call.
       gpus: How many there are, for the `auto` settings.
       resident: Inputs and targets to keep on the device, float32 (M, H, W, C) each.
-      optimizer: Adam, or a kind of it.
+      optimizer: A kind of that which `training.optimizer` names; None: that itself.
     """
     loss, metric = LOSSES[settings.loss], psnr
     if resident is None:
@@ -203,6 +209,7 @@ def training_model(
         outputs = ops.stack([targets, outputs], axis=1)
         loss, metric = _of_pairs(loss), _of_pairs(metric)
     model = keras.Model(inputs, outputs, name="training")
+    optimizer = optimizer or OPTIMIZERS[settings.optimizer]
     jit_compile = {"auto": gpus > 0, "on": True, "off": False}[settings.jit_compile]
     model.compile(
         optimizer=optimizer(learning_rate(settings, steps), clipnorm=settings.clip_norm),

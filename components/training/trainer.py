@@ -135,7 +135,7 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
             images.per_execution,
             gpus(),
             resident,
-            worker.optimizer(images),
+            worker.optimizer(recipe.OPTIMIZERS[job.training.optimizer], images),
         )
         worker.agree_on_weights(denoiser)
         resume.restore(model)

@@ -168,11 +168,13 @@ class Worker:
         """As they were given, but no XLA where several workers exchange gradients."""
         return training if self.number == 1 else training.model_copy(update={"jit_compile": "off"})
 
-    def optimizer(self, images: Images) -> Callable[..., keras.optimizers.Optimizer]:
-        """Adam on the gradient of all workers."""
+    def optimizer(
+        self, kind: type[keras.optimizers.Optimizer], images: Images
+    ) -> Callable[..., keras.optimizers.Optimizer]:
+        """An optimiser on the gradient of all workers."""
         if self.number == 1:
-            return keras.optimizers.Adam
-        return functools.partial(SummedAdam, worker=self, share=self.share(images.batch_size))
+            return kind
+        return functools.partial(summed(kind), worker=self, share=self.share(images.batch_size))
 
     def callbacks(self, images: Images) -> list[keras.callbacks.Callback]:
         """What makes the callbacks after these see the same on all workers."""
@@ -248,8 +250,8 @@ def join(settings: TrainingSettings) -> Worker:
     return found
 
 
-class SummedAdam(keras.optimizers.Adam):
-    """Adam on the mean gradient of the whole batch.
+class _Summed:
+    """Mixed into an optimiser: it takes the mean gradient of the whole batch.
 
     Args:
       worker: This process.
@@ -267,7 +269,12 @@ class SummedAdam(keras.optimizers.Adam):
         summed = [
             tf.reshape(part, gradient.shape) for part, gradient in zip(parts, grads, strict=True)
         ]
-        return super().apply(summed, trainable_variables)
+        return super().apply(summed, trainable_variables)  # type: ignore[misc]
+
+
+def summed(kind: type[keras.optimizers.Optimizer]) -> Callable[..., keras.optimizers.Optimizer]:
+    """An optimiser's class, on the mean gradient of the whole batch."""
+    return type(f"Summed{kind.__name__}", (_Summed, kind), {})
 
 
 class SharedLogs(keras.callbacks.Callback):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.stats
+import tensorflow as tf
 
 from components.noise import FreshDraws, KeyedDraws, parse
 from components.noise.draws import image_keys
@@ -148,6 +149,50 @@ def test_a_mixture_takes_its_noises_by_weight(draw):
     untouched = np.all(noisy == 0.5, axis=(1, 2, 3)).sum()
     rest = COUNT - black - untouched
     same_counts(np.array([black, untouched, rest]), np.array([0.25, 0.5, 0.25]))
+
+
+def test_fresh_noises_share_a_batch_by_weight():
+    """Each within one image of its share, the whole shares exact on average; and at each place of
+    the batch every noise with its probability."""
+    mixture = parse("mixture(dropout(rate=1), none, salt_pepper(1), weights=(1, 5, 2))")
+    seed = keras.random.SeedGenerator(8)
+    images = np.full((6, 2, 2, 1), 0.7, np.float32)
+    black, untouched = [], []
+    for _ in range(600):
+        noisy = np.asarray(mixture.corrupt(images, FreshDraws(6, seed))[0])
+        black.append(np.all(noisy == 0, axis=(1, 2, 3)))
+        untouched.append(np.all(noisy == np.float32(0.7), axis=(1, 2, 3)))
+    assert set(np.sum(black, axis=1)) <= {0, 1}
+    assert set(np.sum(untouched, axis=1)) <= {3, 4}
+    same_counts(np.sum(black, axis=0), np.full(6, 1 / 6))
+    same_counts(np.sum(untouched, axis=0), np.full(6, 1 / 6))
+    assert abs(np.mean(black) - 1 / 8) < 0.015
+    assert abs(np.mean(untouched) - 5 / 8) < 0.015
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_fresh_noises_are_drawn_for_the_images_that_keep_them(count, known):
+    """Each image is what one of the noises makes of it, with its severity, in its own place."""
+    mixture = parse("mixture(uniform(amplitude=(0.1, 0.2)), none, mixture(none, dropout(rate=1)))")
+    seed = keras.random.SeedGenerator(9)
+    images = np.linspace(0.3, 0.7, count, dtype=np.float32)[:, None, None, None]
+    images = np.tile(images, (1, 3, 3, 1))
+    corrupt = tf.function(
+        lambda images: mixture.corrupt(images, FreshDraws(tf.shape(images)[0], seed)),
+        input_signature=[tf.TensorSpec((count if known else None, 3, 3, 1))],
+    )
+    seen = set()
+    for _ in range(12):
+        noisy, levels = (np.asarray(each) for each in corrupt(images))
+        for clean, made, level in zip(images, noisy, levels, strict=True):
+            if level in (0, 1):
+                assert np.all(made == (0 if level else clean))
+            else:
+                assert 0.1 <= level <= 0.2
+                assert 0 < np.abs(made - clean).max() <= level
+            seen.add(np.ceil(level * 2))
+    assert seen == {0, 1, 2}
 
 
 def test_a_range_draws_each_image_its_own_severity(draw):
