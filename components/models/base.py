@@ -28,12 +28,14 @@ class Architecture:
       function: Takes the image shape, and arguments by keyword; returns the model.
       source: Where it was published.
       preset: Name of the preset with its published setting; empty for one of a plug-in.
+      any_size: Whether H and W may be None: the same weights for images of every size.
     """
 
     name: str
     function: Callable[..., keras.Model]
     source: str
     preset: str
+    any_size: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -43,7 +45,7 @@ class Architecture:
 
 
 def register(
-    name: str, *, source: str, preset: str | None = None
+    name: str, *, source: str, preset: str | None = None, any_size: bool = False
 ) -> Callable[[Callable[..., keras.Model]], Callable[..., keras.Model]]:
     """Decorator of a function (image_shape, *, argument=default, ...) -> keras.Model."""
 
@@ -51,18 +53,22 @@ def register(
         if name in MODELS:
             raise ValueError(f"two models are called {name!r}")
         ours = plugins.origin(function) == "denoise"
-        MODELS[name] = Architecture(name, function, source, preset or (name if ours else ""))
+        MODELS[name] = Architecture(
+            name, function, source, preset or (name if ours else ""), any_size
+        )
         return function
 
     return decorate
 
 
-def build(name: str, image_shape: tuple[int, int, int], **arguments: Any) -> keras.Model:
+def build(
+    name: str, image_shape: tuple[int | None, int | None, int], **arguments: Any
+) -> keras.Model:
     """Builds a model, with new weights, in the current dtype policy.
 
     Args:
       name: One of `MODELS`.
-      image_shape: (H, W, C).
+      image_shape: (H, W, C); H and W None for images of any size, where `any_size` says so.
       **arguments: Of that architecture (`MODELS[name].arguments`).
 
     Returns:
@@ -84,6 +90,11 @@ def build(name: str, image_shape: tuple[int, int, int], **arguments: Any) -> ker
             f"model.arguments: {name} has no argument {', '.join(sorted(unknown))}; "
             f"it takes {defaults or 'none'}."
         )
+    if None in image_shape and not architecture.any_size:
+        known = ", ".join(sorted(key for key, each in MODELS.items() if each.any_size))
+        raise UsageError(
+            f"model.name: {name} is built for images of one size, not of any; {known} takes any."
+        )
     return architecture.function(tuple(image_shape), **arguments)
 
 
@@ -101,13 +112,14 @@ def encoder(model: keras.Model) -> keras.Model | None:
 
 def listing() -> list[dict[str, Any]]:
     """Every architecture, as plain values: name, parameters at 28x28x1, preset, source,
-    arguments, origin."""
+    whether any size, arguments, origin."""
     return [
         {
             "name": architecture.name,
             "parameters": build(architecture.name, (28, 28, 1)).count_params(),
             "preset": architecture.preset,
             "source": architecture.source,
+            "any_size": architecture.any_size,
             "arguments": architecture.arguments,
             "origin": plugins.origin(architecture.function),
         }

@@ -10,6 +10,7 @@ from keras import layers, ops
 
 from components.base.errors import UsageError
 from components.models.base import register
+from components.models.blocks import check_arguments, residual_block
 from components.models.padding import pad
 
 _MOST_TOKENS = 4096
@@ -61,7 +62,8 @@ def unet(
     Raises:
       UsageError: an argument is not as above, or the smallest level has more than 4096 places.
     """
-    _check(
+    check_arguments(
+        "unet",
         widths,
         activation,
         blocks=(blocks, 0),
@@ -78,55 +80,23 @@ def unet(
         if position:
             x = PositionMap()(x)
         for _ in range(blocks):
-            x = _residual_block(x, activation)
+            x = residual_block(x, activation)
         skips.append(x)
 
     if mixer_blocks:
         x = _mix(x, mixer_blocks, mixer_tokens, mixer_channels, activation)
     for _ in range(blocks):
-        x = _residual_block(x, activation)
+        x = residual_block(x, activation)
     for width, skip in zip(widths[-2::-1], skips[-2::-1], strict=True):
         x = DepthToSpace(2)(layers.Conv2D(4 * width, 1)(x))
         x = layers.Add()([x, skip])
         for _ in range(blocks):
-            x = _residual_block(x, activation)
+            x = residual_block(x, activation)
 
     correction = layers.Conv2D(
         image_shape[-1], 3, padding="same", kernel_initializer="zeros", dtype="float32"
     )(x)
     return keras.Model(inputs, layers.Add(dtype="float32")([inputs, cut(correction)]), name="unet")
-
-
-def _check(widths: Sequence[int], activation: str, **counts: tuple[int, int]) -> None:
-    """Raises a UsageError for a wrong argument; `counts` are (value, least value) by name."""
-    if (
-        isinstance(widths, str)
-        or not isinstance(widths, Sequence)
-        or not widths
-        or not all(isinstance(width, int) and width > 0 for width in widths)
-    ):
-        raise UsageError(
-            f"model.arguments: unet's widths are channels per level, such as [16, 32, 64]; "
-            f"was {widths!r}."
-        )
-    for name, (value, least) in counts.items():
-        if not isinstance(value, int) or value < least:
-            raise UsageError(f"model.arguments: unet's {name} is {least} or more, was {value!r}.")
-    try:
-        keras.activations.get(activation)
-    except ValueError:
-        raise UsageError(
-            f"model.arguments: unet's activation is one that Keras names, such as relu or gelu; "
-            f"was {activation!r}."
-        ) from None
-
-
-def _residual_block(x: Any, activation: str) -> Any:
-    """x + convolution(activation(convolution(x))), both 3x3, without normalisation (EDSR)."""
-    width = x.shape[-1]
-    change = layers.Conv2D(width, 3, padding="same", activation=activation)(x)
-    change = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros")(change)
-    return layers.Add()([x, change])
 
 
 def _mix(x: Any, blocks: int, token_units: int, channel_units: int, activation: str) -> Any:
