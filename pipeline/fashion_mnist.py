@@ -9,8 +9,6 @@ import hashlib
 import math
 import os
 import pathlib
-import shutil
-import subprocess
 import tempfile
 import urllib.request
 import zlib
@@ -21,6 +19,7 @@ import numpy as np
 from components.base import progress
 from components.base.errors import DataError
 from components.csv_ingestion.data_folder import check_folder
+from pipeline import debian
 
 FOLDER_VARIABLE = "FASHION_MNIST_DIR"
 
@@ -29,10 +28,8 @@ _SYSTEM_FOLDER = pathlib.Path("/usr/share/datasets/fashion-mnist")
 _PACKAGE = "dataset-fashion-mnist"
 # The addresses of https://github.com/zalandoresearch/fashion-mnist, "Get the Data".
 _OFFICIAL_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
-_CONNECT_SECONDS = 10
 _DOWNLOAD_BYTES = 64 << 20
 """More than each of its files has, packed or not."""
-_COMMAND_SECONDS = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +169,7 @@ def _download(folder: pathlib.Path) -> pathlib.Path:
         try:
             with (
                 urllib.request.urlopen(
-                    f"{_OFFICIAL_URL}/{name}", timeout=_CONNECT_SECONDS
+                    f"{_OFFICIAL_URL}/{name}", timeout=debian.CONNECT_SECONDS
                 ) as there,
                 open(folder / name, "wb") as here,
             ):
@@ -186,48 +183,11 @@ def _download(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _unpack_package(folder: pathlib.Path) -> pathlib.Path:
-    """Takes the data set out of its Debian package, as any user, without installing it."""
-    for command in ("apt-get", "dpkg-deb"):
-        if shutil.which(command) is None:
-            raise _NotThere(f"there is no {command}")
-    folder.mkdir()
-    progress.tell(_STEP, 0, 1, f"downloading the package {_PACKAGE}")
-    apt = ["apt-get", "-q", "-o", f"Acquire::http::Timeout={_CONNECT_SECONDS}"]
+    """Takes the data set out of its Debian package."""
     try:
-        _command([*apt, "download", _PACKAGE], folder)
-    except _NotThere:
-        # The package lists are missing or older than the archive: fetch them, privately.
-        state, cache = folder / "state", folder / "cache"
-        (state / "lists" / "partial").mkdir(parents=True)
-        (cache / "archives" / "partial").mkdir(parents=True)
-        apt += ["-o", f"Dir::State={state}", "-o", f"Dir::State::lists={state}/lists"]
-        apt += ["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", f"Dir::Cache={cache}"]
-        apt += ["-o", "APT::Sandbox::User="]
-        _command([*apt, "update"], folder)
-        _command([*apt, "download", _PACKAGE], folder)
-    for package in folder.glob(f"{_PACKAGE}_*.deb"):
-        _command(["dpkg-deb", "-x", str(package), str(folder / "files")], folder)
-    return folder / "files" / _SYSTEM_FOLDER.relative_to("/")
-
-
-def _command(command: list[str], folder: pathlib.Path) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise _NotThere(f"{command[0]} took longer than {_COMMAND_SECONDS} s") from None
-    except OSError as error:
-        raise _NotThere(str(error)) from error
-    if done.returncode:
-        complaint = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise _NotThere(complaint[-1] if complaint else f"{command[0]} failed")
+        return debian.unpack(_PACKAGE, folder) / _SYSTEM_FOLDER.relative_to("/")
+    except debian.NotHad as reason:
+        raise _NotThere(reason) from reason
 
 
 def _write_csvs(images: Mapping[str, _Split], folder: pathlib.Path) -> None:

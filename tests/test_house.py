@@ -30,7 +30,8 @@ FLOORS = {
     ),
     "serving": ({"protocol"}, {"client", "models"}, {"calls"}, {"server"}, {"predict"}),
     "pipeline": (
-        {"config", "dag", "display", "fashion_mnist", "stopping", "workspace", "bootstrap"},
+        {"bootstrap", "debian"},
+        {"config", "dag", "display", "fashion_mnist", "photographs", "stopping", "workspace"},
         {"history"},
         {"runners", "benchmark"},
         {"commands"},

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from components.base import files
+from components.base.errors import UsageError
 from pipeline.commands import options
 from pipeline.commands.session import data_source, read_by, session
 from pipeline.workspace import Workspace
@@ -27,13 +28,26 @@ def data(
             help="Write a TFDV schema made from DIR.",
         ),
     ] = None,
+    photographs: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--photographs",
+            metavar="DIR",
+            file_okay=False,
+            help="Bring photographs to DIR: wallpapers of Debian packages to train on, those of "
+            "scikit-image and scikit-learn to test with.",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Bring Fashion-MNIST as CSVs, or look at a folder of your own.
+    """Bring Fashion-MNIST as CSVs, or photographs, or look at a folder of your own.
 
-    Example: `denoise data`, or
+    Example: `denoise data`, `denoise data --photographs photographs`, or
     `denoise data --data my_images --infer-schema my_schema.pbtxt`.
     """
+    if photographs is not None:
+        _bring_photographs(photographs, Workspace(workspace), data or infer_schema)
+        return
     from components.ingestion import formats
     from pipeline import config
 
@@ -58,3 +72,19 @@ def data(
         for name, reason in ignored.items():
             print(f"ignored: {files.shown(name)}: {reason}", file=err)
         print(infer_schema or folder, file=out)
+
+
+def _bring_photographs(
+    folder: pathlib.Path, workspace: Workspace, other: pathlib.Path | None
+) -> None:
+    from pipeline.photographs import photographs
+
+    if other is not None:
+        raise UsageError(
+            "--photographs brings a data folder; give it in a call without --data and "
+            "--infer-schema."
+        )
+    with session(workspace.logs, "data") as (out, _, steps):
+        with steps.step("data"):
+            brought = photographs(folder)
+        print(brought, file=out)

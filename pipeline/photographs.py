@@ -1,0 +1,226 @@
+"""Brings photographs: of Debian's wallpapers to train on, of scikit-image and scikit-learn to test.
+
+Those tested with are of other photographers and cameras than those trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import pathlib
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.base import progress
+from components.base.errors import DataError
+from pipeline import debian
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LICENCES = "LICENCES.txt"
+"""In the folder: who made the pictures, and under which terms."""
+
+_STEP = "data"
+_SIZE = re.compile(r"\d+x\d+")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_LONGEST_SIDE = 1024
+"""Pictures are scaled down to it, by the mean of what a new pixel covers: that takes their own
+noise and the traces of JPEG with it, and leaves more detail to each pixel."""
+_SHORTEST_SIDE = 512
+"""What is smaller is a preview."""
+_LEAST_DETAIL = 2.5
+"""Mean difference of neighbours along both axes, in grey levels of 255: what has less is a
+drawing, a gradient or out of focus nearly everywhere."""
+_MOST_PIXELS = 64_000_000
+_MOST_BYTES = 64 << 20
+_MOST_PICTURES = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class _Package:
+    """A Debian package of wallpapers, and which of its files are worth a look."""
+
+    name: str
+    patterns: tuple[str, ...]
+    """Of paths, one file for each picture: packages hold some in several sizes and colours."""
+
+
+_PACKAGES = (
+    _Package("mate-backgrounds", ("nature/*", "abstract/Elephants_5640x3172.jpg")),
+    _Package(
+        "plasma-workspace-wallpapers",
+        tuple(f"images/{size}.*" for size in ("2560x1600", "3200x2000", "3840x2160", "5120x2880")),
+    ),
+    _Package("gnome-backgrounds", ("gnome/*-l.*",)),
+    _Package("ukui-wallpapers", ("backgrounds/*",)),
+    _Package("lomiri-wallpapers-16.04", ("backgrounds/*",)),
+    _Package("lomiri-wallpapers-20.04", ("backgrounds/*",)),
+)
+
+_TESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "skimage": (
+        "data",
+        (
+            "astronaut.png",
+            "brick.png",
+            "camera.png",
+            "chelsea.png",
+            "coffee.png",
+            "coins.png",
+            "grass.png",
+            "gravel.png",
+            "moon.png",
+            "motorcycle_left.png",
+            "rocket.jpg",
+        ),
+    ),
+    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
+}
+"""By module: the folder and the files in it that are photographs."""
+
+
+def photographs(folder: pathlib.Path | str) -> pathlib.Path:
+    """Brings photographs to `folder`/train and `folder`/test, unless they are there.
+
+    The packages' pictures are scaled down to 1024 pixels; those with too little detail are left
+    out. No package is installed. The folder appears whole or not at all.
+
+    Returns:
+      `folder`, absolute.
+
+    Raises:
+      DataError: a package cannot be had, none of its pictures can be read, or the folder holds
+        something else or cannot be written.
+    """
+    folder = pathlib.Path(folder).absolute()
+    if folder.is_dir() and any(folder.iterdir()):
+        if (folder / LICENCES).is_file():
+            return folder
+        raise DataError(
+            f"{folder} is not empty and holds no photographs brought by this command. Name "
+            "another folder, or a new one."
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".photographs-", dir=folder.parent) as scratch:
+            whole = pathlib.Path(scratch) / "photographs"
+            notices = [_bring_training(pathlib.Path(scratch), whole / "train")]
+            notices.append(_bring_tests(whole / "test"))
+            (whole / LICENCES).write_text("\n\n".join(notices), encoding="utf-8")
+            if folder.is_dir():
+                folder.rmdir()
+            whole.rename(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error}") from error
+    return folder
+
+
+def _bring_training(scratch: pathlib.Path, folder: pathlib.Path) -> str:
+    """Writes the packages' photographs; returns what their licences say."""
+    folder.mkdir(parents=True)
+    notices = []
+    for done, package in enumerate(_PACKAGES):
+        progress.tell(_STEP, done, len(_PACKAGES), f"photographs of {package.name}")
+        try:
+            files = debian.unpack(package.name, scratch / package.name)
+        except debian.NotHad as reason:
+            raise DataError(
+                f"The Debian package {package.name} with photographs cannot be had: {reason}. "
+                "Use photographs of your own: a folder with train/ and test/, and --data."
+            ) from reason
+        kept = [name for file in _pictures(files, package) if (name := _keep(file, folder))]
+        if not kept:
+            raise DataError(
+                f"The Debian package {package.name} holds no photograph that can be used; it is "
+                "another version than is known here. Use photographs of your own."
+            )
+        terms = files / "usr/share/doc" / package.name / "copyright"
+        notices.append(
+            f"train/{', train/'.join(kept)}\nare of the Debian package {package.name}, scaled "
+            f"down. Its copyright file:\n\n{terms.read_text(encoding='utf-8', errors='replace')}"
+        )
+    return "\n\n".join(notices)
+
+
+def _pictures(files: pathlib.Path, package: _Package) -> list[pathlib.Path]:
+    """Regular files of a package that may be pictures; links are left out, they may lead away."""
+    found = {
+        file
+        for file in files.rglob("*")
+        if file.suffix.lower() in _SUFFIXES
+        and any(file.match(pattern) for pattern in package.patterns)
+        and not file.is_symlink()
+        and file.is_file()
+        and file.stat().st_size <= _MOST_BYTES
+    }
+    return sorted(found)[:_MOST_PICTURES]
+
+
+def _keep(file: pathlib.Path, folder: pathlib.Path) -> str | None:
+    """Writes a picture as PNG, scaled down; None where it cannot be read or is no photograph."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as picture:
+                if picture.width * picture.height > _MOST_PIXELS:
+                    return None
+                scaled = _scaled(picture.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None
+    if min(scaled.size) < _SHORTEST_SIDE or detail(np.asarray(scaled)) < _LEAST_DETAIL:
+        return None
+    # Where the file's name is its size, the folder has the picture's.
+    title = file.parents[2].name if _SIZE.fullmatch(file.stem) else file.stem
+    name = f"{title}.png"
+    scaled.save(folder / name)
+    return name
+
+
+def _scaled(picture: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    scale = _LONGEST_SIDE / max(picture.size)
+    if scale >= 1:
+        return picture
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BOX)
+
+
+def detail(pixels: np.ndarray) -> float:
+    """Mean absolute difference of neighbours, down plus across, in grey levels of 255.
+
+    Args:
+      pixels: uint8, (H, W, 3).
+    """
+    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return float(sum(np.mean(np.abs(np.diff(grey, axis=axis))) for axis in (0, 1)))
+
+
+def _bring_tests(folder: pathlib.Path) -> str:
+    """Copies the photographs of installed packages; returns where their terms stand."""
+    folder.mkdir(parents=True)
+    notices = []
+    for module, (place, names) in _TESTED.items():
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise DataError(f"The Python package {module} with the test photographs is not there.")
+        source = pathlib.Path(spec.origin).parent / place
+        written = []
+        for name in names:
+            shutil.copyfile(source / name, folder / name)
+            written.append(f"test/{name}")
+        terms = (source / "README.txt").read_text(encoding="utf-8", errors="replace")
+        notices.append(
+            f"{', '.join(written)}\nare of the Python package {module}, whose documentation names "
+            f"their sources. Its README.txt:\n\n{terms}"
+        )
+    return "\n\n".join(notices)
