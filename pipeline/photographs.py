@@ -30,9 +30,9 @@ LICENCES = "LICENCES.txt"
 _STEP = "data"
 _SIZE = re.compile(r"\d+x\d+")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-_LONGEST_SIDE = 1024
-"""Pictures are scaled down to it, by the mean of what a new pixel covers: that takes their own
-noise and the traces of JPEG with it, and leaves more detail to each pixel."""
+_LONGEST_SIDES = (1024, 512, 342)
+"""Pictures are scaled down to each, by the mean of what a new pixel covers: that takes their own
+noise and the traces of JPEG with it, and the smaller leave more detail to a patch."""
 _SHORTEST_SIDE = 512
 """What is smaller is a preview."""
 _LEAST_DETAIL = 2.5
@@ -89,8 +89,8 @@ _TESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def photographs(folder: pathlib.Path | str) -> pathlib.Path:
     """Brings photographs to `folder`/train and `folder`/test, unless they are there.
 
-    The packages' pictures are scaled down to 1024 pixels; those with too little detail are left
-    out. No package is installed. The folder appears whole or not at all.
+    The packages' pictures are scaled down to 1024, 512 and 342 pixels; those with too little
+    detail are left out. No package is installed. The folder appears whole or not at all.
 
     Returns:
       `folder`, absolute.
@@ -135,7 +135,7 @@ def _bring_training(scratch: pathlib.Path, folder: pathlib.Path) -> str:
                 f"The Debian package {package.name} with photographs cannot be had: {reason}. "
                 "Use photographs of your own: a folder with train/ and test/, and --data."
             ) from reason
-        kept = [name for file in _pictures(files, package) if (name := _keep(file, folder))]
+        kept = [name for file in _pictures(files, package) for name in _keep(file, folder)]
         if not kept:
             raise DataError(
                 f"The Debian package {package.name} holds no photograph that can be used; it is "
@@ -163,8 +163,12 @@ def _pictures(files: pathlib.Path, package: _Package) -> list[pathlib.Path]:
     return sorted(found)[:_MOST_PICTURES]
 
 
-def _keep(file: pathlib.Path, folder: pathlib.Path) -> str | None:
-    """Writes a picture as PNG, scaled down; None where it cannot be read or is no photograph."""
+def _keep(file: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Writes a picture as PNGs, scaled down; none where it cannot be read or is no photograph.
+
+    Returns:
+      The names of the PNGs.
+    """
     from PIL import Image
 
     try:
@@ -172,23 +176,26 @@ def _keep(file: pathlib.Path, folder: pathlib.Path) -> str | None:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
                 if picture.width * picture.height > _MOST_PIXELS:
-                    return None
-                scaled = _scaled(picture.convert("RGB"))
+                    return []
+                whole = picture.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return None
-    if min(scaled.size) < _SHORTEST_SIDE or detail(np.asarray(scaled)) < _LEAST_DETAIL:
-        return None
+        return []
+    largest = _scaled(whole, _LONGEST_SIDES[0])
+    if min(largest.size) < _SHORTEST_SIDE or detail(np.asarray(largest)) < _LEAST_DETAIL:
+        return []
     # Where the file's name is its size, the folder has the picture's.
     title = file.parents[2].name if _SIZE.fullmatch(file.stem) else file.stem
-    name = f"{title}.png"
-    scaled.save(folder / name)
-    return name
+    names = []
+    for side in _LONGEST_SIDES:
+        names.append(f"{title}-{side}.png")
+        _scaled(whole, side).save(folder / names[-1])
+    return names
 
 
-def _scaled(picture: Image.Image) -> Image.Image:
+def _scaled(picture: Image.Image, longest: int) -> Image.Image:
     from PIL import Image
 
-    scale = _LONGEST_SIDE / max(picture.size)
+    scale = longest / max(picture.size)
     if scale >= 1:
         return picture
     width, height = (max(1, round(side * scale)) for side in picture.size)

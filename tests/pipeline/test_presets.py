@@ -12,9 +12,9 @@ every_preset = pytest.mark.parametrize("name", config.preset_names())
 
 
 def test_every_model_has_a_preset():
-    assert {architecture.preset for architecture in models.MODELS.values()} <= set(
-        config.preset_names()
-    )
+    # One of a plug-in, which another test may have registered, has none.
+    presets = {architecture.preset for architecture in models.MODELS.values()} - {""}
+    assert presets <= set(config.preset_names())
 
 
 @every_preset
