@@ -114,13 +114,16 @@ class ResidentImages(keras.layers.Layer):
 
 
 def denoiser(
-    name: str, shape: tuple[int, int, int], arguments: Mapping[str, Any], policy: str
+    name: str,
+    shape: tuple[int | None, int | None, int],
+    arguments: Mapping[str, Any],
+    policy: str,
 ) -> keras.Model:
     """A denoiser that computes with a dtype policy.
 
     Args:
       name: Of the model, as in `models.MODELS`.
-      shape: (H, W, C).
+      shape: (H, W, C), as `models.build` takes it.
       arguments: Of the model.
       policy: Such as `mixed_bfloat16`.
     """

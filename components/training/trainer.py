@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components import models
 from components.base import child, plugins
 from components.base.errors import RunError
 from components.base.files import write_json
@@ -142,8 +143,7 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
     measured = _fit(model, images, job, resume, _callbacks(job, images, resume, worker))
     if worker.leads:
         resume.load_best(model)
-        # The served model computes in float32: bfloat16 is slower for single images.
-        served = _denoiser(job, "float32")
+        served = _served(job)
         served.set_weights(denoiser.get_weights())
         _export(served, job)
         if started_from is not None:
@@ -174,6 +174,15 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
 
 def _denoiser(job: Job, policy: str) -> keras.Model:
     return recipe.denoiser(job.model.name, job.image.shape, job.model.arguments, policy)
+
+
+def _served(job: Job) -> keras.Model:
+    """What is exported: of images of any size where the architecture takes them, in float32, since
+    bfloat16 is slower for single images."""
+    height, width, channels = job.image.shape
+    any_size = models.MODELS[job.model.name].any_size
+    shape = (None, None, channels) if any_size else (height, width, channels)
+    return recipe.denoiser(job.model.name, shape, job.model.arguments, "float32")
 
 
 def _callbacks(

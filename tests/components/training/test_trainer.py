@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import keras
@@ -366,3 +367,21 @@ def test_other_examples_than_were_written_are_not_trained_on(tmp_path, split):
     records.write_counts(str(tmp_path), {"train": 64, "validation": 32} | {split: 7})
     with pytest.raises(RunError, match=f"Split-{split}: .* Examples were read, but 7 were written"):
         trainer.run_fn(_fn_args(tmp_path, examples))
+
+
+def test_a_model_that_takes_any_size_is_served_so(tmp_path, examples):
+    settings = load(
+        "default",
+        [
+            "model={name: photo_unet, arguments: {widths: [4], blocks: 0}}",
+            "training={epochs: 1, batch_size: 16, precision: float32}",
+        ],
+    )
+    given = _fn_args(tmp_path, examples, settings)
+    trainer.run_fn(given)
+    served = tf.saved_model.load(given.serving_model_dir)
+    image = np.full((1, 41, 30, 1), 0.5, np.float32)
+    denoised = served.signatures["serving_default"](image=tf.constant(image))["denoised"]
+    keras_file = pathlib.Path(given.serving_model_dir) / KERAS_FILE
+    model = keras.saving.load_model(keras_file, compile=False)
+    np.testing.assert_allclose(denoised, np.clip(model(image), 0, 1), atol=1e-6)
