@@ -22,7 +22,7 @@ from components.models.blocks import check_arguments, residual_block
 def photo_unet(
     image_shape: tuple[int | None, int | None, int],
     *,
-    widths: Sequence[int] = (32, 64, 96),
+    widths: Sequence[int] = (32, 64, 64),
     blocks: int = 2,
     activation: str = "relu",
 ) -> keras.Model:

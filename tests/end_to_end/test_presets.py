@@ -24,6 +24,7 @@ QUICK = ("windsor_cae",)
 """The default preset is tested in test_run, and a dense model below."""
 OVERRIDES = [
     # One ingestion for all.
+    "image={height: 28, width: 28, channels: 1}",
     "data={validation_fraction: 0.2}",
     "training.epochs=1",
     # On a CPU the GPU's preset would compile for minutes.
@@ -66,7 +67,7 @@ def test_a_preset_ends_in_a_pushed_model_that_answers(name, data, workspace):
     assert result.data["rows"] == 120 + TEST
     assert result.data["examples"]["test"] == TEST
     assert result.training["epochs"] == 1
-    settings = config.load(name)
+    settings = result.settings
     for noise in settings.noise.evaluation:
         assert result.row(noise).images == TEST
 
