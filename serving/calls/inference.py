@@ -7,6 +7,7 @@ with others, which is not known here), and finished (its response made from the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -194,8 +195,8 @@ def finish_predict(
     invocation: Invocation, outputs: Sequence[np.ndarray], as_content: bool = False
 ) -> bytes:
     """The serialised PredictResponse with the outputs by their names in the signature."""
-    spec = model_pb2.ModelSpec()
-    fill_model_spec(spec, invocation.servable, invocation.signature_name)
+    servable = invocation.servable
+    spec = _serialized_spec(servable.name, servable.version, invocation.signature_name)
     parts = [
         wire.field(
             1,
@@ -204,7 +205,14 @@ def finish_predict(
         )
         for alias, array in zip(invocation.aliases, outputs, strict=True)
     ]
-    return b"".join([*parts, wire.field(2, spec.SerializeToString())])
+    return b"".join([*parts, wire.field(2, spec)])
+
+
+@functools.lru_cache(maxsize=256)
+def _serialized_spec(name: str, version: int, signature_name: str) -> bytes:
+    spec = model_pb2.ModelSpec(name=name, signature_name=signature_name)
+    spec.version.value = version
+    return spec.SerializeToString()
 
 
 def _example_signature(

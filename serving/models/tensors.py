@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -252,15 +253,23 @@ def _packed_small_integers(values: np.ndarray) -> bytes:
 
 def encoded(array: np.ndarray, as_content: bool = False) -> bytes:
     """An array as a serialised TensorProto; see `fill_tensor`."""
-    tensor = tensor_pb2.TensorProto()
     tag = b"" if as_content else _PACKED_TAGS.get(array.dtype.char, b"")
     if not tag or not array.size:
+        tensor = tensor_pb2.TensorProto()
         fill_tensor(tensor, array, as_content)
         return tensor.SerializeToString()
-    _fill_header(tensor, array)
     # The wire format of packed floats is their memory.
     values = np.ascontiguousarray(array).data.cast("B")
-    return b"".join([tensor.SerializeToString(), tag, varint(len(values)), values])
+    head = _packed_head(array.dtype.char, array.shape)
+    return b"".join([head, tag, varint(len(values)), values])
+
+
+@functools.lru_cache(maxsize=256)
+def _packed_head(character: str, shape: tuple[int, ...]) -> bytes:
+    """Serialised dtype and shape; the same for most answers of a model."""
+    tensor = tensor_pb2.TensorProto()
+    _fill_header(tensor, np.broadcast_to(np.zeros((), character), shape))
+    return tensor.SerializeToString()
 
 
 def _fill_header(tensor: tensor_pb2.TensorProto, array: np.ndarray) -> None:

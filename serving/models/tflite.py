@@ -15,6 +15,7 @@ from serving.models.servable import DEFAULT_SIGNATURE, Loaded
 from serving.protocol.codes import Code, StatusError, invalid_argument
 
 FILE = "model.tflite"
+_SIGNATURES = b"signature_defs_metadata"
 
 
 class TfliteServable(Loaded):
@@ -32,11 +33,24 @@ class TfliteServable(Loaded):
             raise StatusError(Code.NOT_FOUND, f"{path / FILE}: {error}") from error
         self._inputs = {d["name"]: d for d in self._interpreter.get_input_details()}
         self._outputs = {d["name"]: d["index"] for d in self._interpreter.get_output_details()}
+        self.path = path
         super().__init__(name, version, path, dict(self._signatures()))
 
     def _signatures(self) -> Iterator[tuple[str, meta_graph_pb2.SignatureDef]]:
-        """The file's own, else one whose aliases are the tensors' names."""
+        """The file's own, in its metadata or its runners, else one whose aliases are the tensors'
+        names."""
         interpreter = self._interpreter
+        noted = _noted_signatures((self.path / FILE).read_bytes())
+        for key, signature in noted.items():
+            for infos, tensors in (
+                (signature.inputs, self._inputs),
+                (signature.outputs, self._outputs),
+            ):
+                for alias, info in infos.items():
+                    info.name = _known(info.name, tensors, f"{self.path / FILE}: {key}: {alias}")
+            yield key, signature
+        if noted:
+            return
         keys = interpreter.get_signature_list()
         for key in keys:
             runner = interpreter.get_signature_runner(key)
@@ -61,6 +75,46 @@ class TfliteServable(Loaded):
 
     def _free(self) -> None:
         self._interpreter = None
+
+
+def _noted_signatures(content: bytes) -> dict[str, meta_graph_pb2.SignatureDef]:
+    """Those that a tool wrote into a model's metadata
+    (tensorflow/lite/tools/signature/signature_def_util.cc).
+
+    Raises:
+      StatusError: they are no SignatureDefs.
+    """
+    from flatbuffers import flexbuffers
+    from tensorflow.lite.python import schema_py_generated
+
+    model = schema_py_generated.Model.GetRootAsModel(content, 0)
+    for number in range(model.MetadataLength()):
+        entry = model.Metadata(number)
+        if entry.Name() != _SIGNATURES:
+            continue
+        try:
+            noted = flexbuffers.GetRoot(bytes(model.Buffers(entry.Buffer()).DataAsNumpy())).AsMap
+            return {
+                key.AsKey: meta_graph_pb2.SignatureDef.FromString(value.AsStringBytes)
+                for key, value in zip(noted.Keys, noted.Values, strict=True)
+            }
+        except Exception as error:  # a damaged flexbuffer raises anything
+            raise invalid_argument(
+                f"Invalid SignatureDefs found in TfLite model: {error}"
+            ) from error
+    return {}
+
+
+def _known(name: str, tensors: Mapping[str, Any], where: str) -> str:
+    """A tensor's name, with the `:0` of TensorFlow's or without.
+
+    Raises:
+      StatusError: there is no such tensor.
+    """
+    for candidate in (name, name.removesuffix(":0")):
+        if candidate in tensors:
+            return candidate
+    raise invalid_argument(f"{where} references an unknown tensor {name}")
 
 
 def _signature(

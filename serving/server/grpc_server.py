@@ -26,6 +26,7 @@ from tensorflow_serving.apis import (
 from components.base.errors import UsageError
 from serving.protocol import messages
 from serving.protocol.codes import Code, from_exception
+from serving.server import profiler
 from serving.server.core import Core
 from serving.server.options import ServerOptions, read_text_proto
 
@@ -144,7 +145,7 @@ def _handlers(core: Core) -> dict[str, dict[str, Any]]:
     def status(request: Any) -> Awaitable[Any]:
         return _immediately(core.model_status, request)
 
-    return {
+    services = {
         "tensorflow.serving.PredictionService": {
             "Predict": of_bytes(core.predict),
             "Classify": of_bytes(core.classify),
@@ -161,6 +162,12 @@ def _handlers(core: Core) -> dict[str, dict[str, Any]]:
             ),
         },
     }
+    if core.options.enable_profiler:
+        services[profiler.SERVICE] = {
+            name: of_bytes(lambda request, _, call=call: call(request))
+            for name, call in profiler.methods().items()
+        }
+    return services
 
 
 def server_credentials(options: ServerOptions) -> grpc.ServerCredentials | None:

@@ -27,7 +27,6 @@ IGNORED_FLAGS = frozenset(
         "thread_pool_factory_config_file",
         "xla_cpu_compilation_enabled",
         "xla_gpu_compilation_enabled",
-        "enable_profiler",
         "enable_per_model_batching_parameters",
         "mixed_precision",
         "skip_initialize_tpu",
@@ -89,6 +88,9 @@ class ServerOptions(pydantic.BaseModel):
     grpc_channel_arguments: str = ""
     enable_grpc_healthcheck_service: bool = True
     """Off in the real binary by default."""
+    enable_profiler: bool = False
+    """TensorFlow's profiler over gRPC. On in the real binary by default; it writes where a request
+    says."""
     enable_serialization_as_tensor_content: bool = False
     enable_signature_method_name_check: bool = False
     tensorflow_session_parallelism: int = Field(0, ge=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import dataclasses
 import gc
 import logging
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_M_ARENA_MAX = -8  # malloc.h
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +177,11 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
 
 
 def _prepare_process() -> None:
-    """What is right for a process that only serves."""
+    """What is right for a process that only serves. Before it has threads."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        # glibc makes eight arenas for each CPU, and each keeps tens of megabytes that one large
+        # request took in one of its threads: a server would grow with all that was ever sent.
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
     # A thread that reads a large request lets the event loop have its turn after so long; five
     # times as long is Python's default.
     sys.setswitchinterval(0.001)

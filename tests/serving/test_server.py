@@ -25,6 +25,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from components.base.errors import UsageError
+from serving.protocol.wire import field, varint
 from serving.server.running import ServerOptions, parse_flags, running_server, server_options
 from tests.serving.certificates import Authority, ssl_config
 from tests.serving.saved_models import PIXELS
@@ -205,6 +206,37 @@ def test_health_and_reflection(server):
         "tensorflow.serving.ModelService",
         "grpc.health.v1.Health",
     } <= services
+
+
+def test_the_profiler_writes_where_its_client_looks(models, server, tmp_path):
+    """As TensorBoard asks (tsl/profiler/protobuf/profiler_service.proto)."""
+    method = "/tensorflow.ProfilerService/Profile"
+
+    def asked(milliseconds: int, session: str) -> bytes:
+        names = field(5, str(tmp_path).encode()) + field(6, session.encode())
+        return b"\x08" + varint(milliseconds) + names + field(7, b"localhost:8500")
+
+    with grpc.insecure_channel(address(server[0])) as channel:
+        with pytest.raises(grpc.RpcError) as raised:
+            channel.unary_unary(method)(asked(10, "run"))
+        assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    with (
+        running_server(options(models, rest_api_port=None, enable_profiler=True)) as addresses,
+        grpc.insecure_channel(address(addresses)) as channel,
+    ):
+        profile = channel.unary_unary(method)
+        first = profile.future(asked(2000, "run"))
+        assert stub(channel).Predict(request()).model_spec.version.value == 2
+        with pytest.raises(grpc.RpcError) as raised:
+            profile(asked(10, "other"))
+        assert raised.value.code() is grpc.StatusCode.ALREADY_EXISTS
+        assert first.result() == b""
+        for wrong in (b"", b"\xff", asked(0, "run"), asked(1, "../run"), asked(10**6, "run")):
+            with pytest.raises(grpc.RpcError) as raised:
+                profile(wrong)
+            assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    found = (tmp_path / "run" / "localhost_8500.xplane.pb").read_bytes()
+    assert b"/host:CPU" in found
 
 
 def test_messages_beyond_the_limit_are_refused(server):

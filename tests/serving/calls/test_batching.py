@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from serving.calls import batching
 from serving.calls.batching import BatchingParameters, BatchingRunner, DirectRunner
 from serving.calls.inference import Invocation
 from serving.protocol import messages
@@ -86,6 +87,37 @@ def test_a_batch_that_is_not_full_leaves_after_the_timeout():
     runner = BatchingRunner(parameters(max_batch_size=16, batch_timeout_micros=20_000), Metrics())
     assert len(gather(runner, [invocation(servable, n) for n in range(5)])) == 5
     assert servable.batches == [5]
+
+
+def test_a_batch_that_is_not_full_grows_while_the_cpus_are_busy(monkeypatch):
+    monkeypatch.setattr(batching, "_BESIDE", 1)
+    servable = Doubler()
+    servable.gate.clear()
+    runner = BatchingRunner(parameters(max_batch_size=4, num_batch_threads=3), Metrics())
+
+    async def main():
+        futures = [runner.submit(invocation(servable, 1))]
+        await asyncio.sleep(0.1)  # computed from now on
+        for number in range(3):
+            futures.append(runner.submit(invocation(servable, number)))
+            await asyncio.sleep(0.05)
+        assert servable.batches == []
+        servable.gate.set()
+        await asyncio.gather(*futures)
+        assert servable.batches == [1, 3]
+        servable.gate.clear()
+        servable.batches.clear()
+        # One that is full does not wait for the one that is computed.
+        futures = [runner.submit(invocation(servable, 1))]
+        await asyncio.sleep(0.1)
+        futures += [runner.submit(invocation(servable, *range(4)))]
+        await asyncio.sleep(0.1)
+        assert runner._computing == 2
+        servable.gate.set()
+        await asyncio.gather(*futures)
+
+    asyncio.run(main())
+    runner.close()
 
 
 def test_batches_are_padded_to_the_allowed_sizes():

@@ -7,6 +7,8 @@ import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
+from flatbuffers import flexbuffers
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.models.tflite import TfliteServable
@@ -46,6 +48,52 @@ def test_calls_of_any_batch(base_path):
     with pytest.raises(StatusError):
         servable.run({x.name: np.array([[b"a"]], object)}, (y.name,))
     servable.close()
+
+
+def noted(content: bytes, metadata: bytes) -> bytes:
+    """A model with a `signature_defs_metadata`."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model.signatureDefs = None
+    model.buffers.append(schema.BufferT())
+    model.buffers[-1].data = np.frombuffer(metadata, np.uint8)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = b"signature_defs_metadata", len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def test_signatures_that_a_tool_wrote_into_the_metadata(base_path, tmp_path):
+    """tensorflow/lite/tools/signature: names as TensorFlow has them, with `:0`."""
+    plain = TfliteServable("half", 1, base_path / "00000001")
+    [signature] = plain.signatures.values()
+    plain.close()
+    own = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
+    for infos, alias, given in (
+        (own.inputs, "in", signature.inputs["x"]),
+        (own.outputs, "out", signature.outputs["y"]),
+    ):
+        infos[alias].CopyFrom(given)
+        infos[alias].name += "" if given.name.endswith(":0") else ":0"
+        infos[alias].ClearField("tensor_shape")  # flexbuffers takes text, and -1 is none
+    content = (base_path / "00000001" / "model.tflite").read_bytes()
+    metadata = flexbuffers.Dumps({"other": own.SerializeToString().decode()})
+    (tmp_path / "model.tflite").write_bytes(noted(content, bytes(metadata)))
+    servable = TfliteServable("half", 1, tmp_path)
+    [(name, found)] = servable.signatures.items()
+    assert (name, list(found.inputs), list(found.outputs)) == ("other", ["in"], ["out"])
+    values = {found.inputs["in"].name: np.float32([[2.0]])}
+    np.testing.assert_array_equal(servable.run(values, (found.outputs["out"].name,)), [[[3.0]]])
+    servable.close()
+
+    own.inputs["in"].name = "absent"
+    wrong = flexbuffers.Dumps({"other": own.SerializeToString().decode()})
+    for metadata, message in ((wrong, "unknown tensor absent"), (b"\xff\xff", "Invalid Sig")):
+        (tmp_path / "model.tflite").write_bytes(noted(content, bytes(metadata)))
+        with pytest.raises(StatusError, match=message):
+            TfliteServable("half", 1, tmp_path)
 
 
 def test_what_is_no_model(tmp_path):
