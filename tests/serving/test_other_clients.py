@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import shutil
 import subprocess
 
@@ -13,6 +14,9 @@ from tests.serving.saved_models import PIXELS
 
 BODY = {"signature_name": "predict_pixels", "instances": [[8] * PIXELS]}
 ANSWER = {"predictions": [[4] * PIXELS]}
+
+CLIENTS = pathlib.Path(__file__).parents[2] / ".venv-clients"
+MAKE = "sh tests/serving/clients/make.sh has not been called"
 
 curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 
@@ -76,6 +80,72 @@ def test_a_malformed_request_is_told(target, options, path):
     status, _, answer = run_curl(*options, f"{target.rest}/v1/models/denoiser{path}")
     assert status == 400
     assert "Malformed request" in json.loads(answer)["error"]
+
+
+@curl
+@pytest.mark.parametrize("path", ["", ":predict", "/versions/1/metadata"])
+def test_head_is_no_method_of_the_api(target, path):
+    """Nor of the real server's; the answer has no body whatever it is."""
+    status, _, body = run_curl("--head", f"{target.rest}/v1/models/denoiser{path}")
+    assert (status, body) == (400, b"")
+
+
+FETCH = """
+const [url, body] = process.argv.slice(1);
+const options = {method: "POST", body, headers: {"Content-Type": "application/json"}};
+const answers = [];
+for (const where of [url, url, url + "/"]) {
+  const response = await fetch(where, options);
+  answers.push([response.status, await response.json()]);
+}
+const head = await fetch(url, {method: "HEAD"});
+answers.push([head.status, await head.text()]);
+console.log(JSON.stringify(answers));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_a_browsers_fetch(target):
+    """The same function in node, with its connections that stay open."""
+    url = f"{target.rest}/v1/models/denoiser:predict"
+    command = ["node", "--input-type=module", "--eval", FETCH, url, json.dumps(BODY)]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    *answers, malformed, head = json.loads(done.stdout)
+    assert answers == [[200, ANSWER]] * 2
+    assert (malformed[0], head) == (400, [400, ""])
+
+
+@pytest.mark.skipif(not (CLIENTS / "ovms" / "bin" / "python").exists(), reason=MAKE)
+def test_ovmsclient(target):
+    program = pathlib.Path(__file__).parent / "clients" / "ovms.py"
+    rest = target.rest.removeprefix("http://")
+    command = [CLIENTS / "ovms" / "bin" / "python", "-I", program, target.grpc, rest]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=120)
+    expected = {
+        "status": {"1": "AVAILABLE"},
+        "metadata": {"image": [-1, 4, 6, 1]},
+        "predict": [[3.0], [4.0]],
+        "two outputs": ["denoised", "mean"],
+        "unknown version": "ModelNotFoundError",
+        "unknown model": "ModelNotFoundError",
+        "unknown input": "InvalidInputError",
+        "wrong type": "InvalidInputError",
+        "wrong shape": "InvalidInputError",
+    }
+    assert json.loads(done.stdout) == {"grpc": expected, "rest": expected}
+
+
+@pytest.mark.skipif(not (CLIENTS / "go" / "client").exists(), reason=f"{MAKE}, or without Go")
+def test_a_client_in_go(target):
+    command = [CLIENTS / "go" / "client", target.grpc]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=120, text=True)
+    assert done.stdout.splitlines() == [
+        "1 y [3 4]",
+        "1 mean [0.5 0.5]",
+        "NotFound",
+        "InvalidArgument",
+        "1 AVAILABLE",
+    ]
 
 
 def test_a_browsers_preflight(target):
