@@ -29,6 +29,7 @@ from serving.protocol.codes import Code, from_exception
 from serving.server import profiler
 from serving.server.core import Core
 from serving.server.options import ServerOptions, read_text_proto
+from serving.server.reception import Reception
 
 _log = logging.getLogger(__name__)
 _ENTRYPOINT = "GRPC"
@@ -124,12 +125,16 @@ def _handlers(core: Core) -> dict[str, dict[str, Any]]:
     """The methods by service. Prediction requests stay bytes: they are read as far as they are
     right, and not on the event loop if they are large (serving.calls.proto_requests)."""
 
+    reception = Reception(core.options.max_pending_bytes // core.options.max_message_bytes)
+
     def of_bytes(call: Callable[[bytes, str], Awaitable[Any]]) -> Any:
-        async def handle(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            response = await _answer(context, call(request, _ENTRYPOINT))
+        async def handle(_: Any, context: grpc.aio.ServicerContext) -> bytes:
+            message = await reception.read(context)
+            response = await _answer(context, call(message, _ENTRYPOINT))
             return response if isinstance(response, bytes) else response.SerializeToString()
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        # A stream of one message is the same on the wire, but is not received unasked.
+        return grpc.stream_unary_rpc_method_handler(handle)
 
     def of_messages(kind: Any, call: Callable[[Any], Awaitable[Any]]) -> Any:
         async def handle(request: Any, context: grpc.aio.ServicerContext) -> Any:
@@ -163,10 +168,7 @@ def _handlers(core: Core) -> dict[str, dict[str, Any]]:
         },
     }
     if core.options.enable_profiler:
-        services[profiler.SERVICE] = {
-            name: of_bytes(lambda request, _, call=call: call(request))
-            for name, call in profiler.methods().items()
-        }
+        services[profiler.SERVICE] = {"Profile": of_bytes(profiler.Profiler().profile)}
     return services
 
 

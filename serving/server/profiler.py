@@ -11,7 +11,6 @@ import asyncio
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
 from serving.protocol import wire
@@ -22,15 +21,22 @@ _DURATION, _ROOT, _SESSION, _HOST = 1, 5, 6, 7
 _MOST_SECONDS = 60.0
 
 
-def methods() -> dict[str, Callable[[bytes], Any]]:
-    """By name, from a serialised request to the serialised response to come."""
-    lock = asyncio.Lock()
+class Profiler:
+    """One session at a time, as TensorFlow has it."""
 
-    async def profile(message: bytes) -> bytes:
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def profile(self, message: bytes, _: str) -> bytes:
+        """ProfilerService.Profile: a serialised ProfileRequest to the serialised response.
+
+        Raises:
+          StatusError: it cannot be written there, or another session is running.
+        """
         seconds, target = _asked(message)
-        if lock.locked():
+        if self._lock.locked():
             raise StatusError(Code.ALREADY_EXISTS, "Another profiler session is running")
-        async with lock:
+        async with self._lock:
             with tempfile.TemporaryDirectory() as folder:
                 await asyncio.to_thread(_start, folder)
                 try:
@@ -39,8 +45,6 @@ def methods() -> dict[str, Callable[[bytes], Any]]:
                     await asyncio.to_thread(_stop)
                 await asyncio.to_thread(_keep, pathlib.Path(folder), target)
         return b""
-
-    return {"Profile": profile}
 
 
 def _asked(message: bytes) -> tuple[float, pathlib.Path]:

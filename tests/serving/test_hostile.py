@@ -459,6 +459,79 @@ def test_a_grpc_connection_without_a_call_is_closed(impatient):
         closed(connection, 10)
 
 
+def http2(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+    """A frame (RFC 9113, section 4.1)."""
+    head = len(content).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+    return head + content
+
+
+def begin_calls(address: str, number: int, content: bytes, end: bool = False) -> socket.socket:
+    """Calls of Predict on one connection, each with a part of its message."""
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": "/tensorflow.serving.PredictionService/Predict",
+        ":authority": "localhost",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    block = b"".join(  # RFC 7541, section 6.2.2
+        b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in pair)
+        for pair in headers.items()
+    )
+    host, port = address.split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2(4, 0, 0, b""))
+    for stream in range(1, 2 * number, 2):
+        connection.sendall(http2(1, 5 if end else 4, stream, block))
+        if not end:
+            connection.sendall(http2(0, 0, stream, content))
+    return connection
+
+
+def test_messages_that_never_end_hold_up_nobody(server, stub):
+    """More of them than are received at once; the places are for those who send."""
+    address = server.grpc.partition("://")[2]
+    half = b"\0" + (BYTES // 2).to_bytes(4, "big") + bytes(1000)
+    slow = [begin_calls(address, 10, half) for _ in range(2)]
+    try:
+        time.sleep(0.3)
+        for _ in range(5):
+            start = time.perf_counter()
+            stub.Predict(predict("serving_default", image=IMAGE), timeout=30)
+            assert time.perf_counter() - start < 10
+        received = b""
+        for connection in slow:
+            connection.settimeout(5)
+            received += connection.recv(2**16)
+        assert b"slower than others" in received
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_slow_message_is_received_while_nobody_waits(server, stub):
+    message = predict("serving_default", image=IMAGE).SerializeToString()
+    whole = b"\0" + len(message).to_bytes(4, "big") + message
+    with begin_calls(server.grpc.partition("://")[2], 1, whole[:20]) as connection:
+        time.sleep(1.5)
+        connection.sendall(http2(0, 1, 1, whole[20:]))
+        connection.settimeout(10)
+        received = b""
+        while b"denoised" not in received:
+            received += connection.recv(2**16)
+
+
+def test_a_call_without_a_message(server, stub):
+    with begin_calls(server.grpc.partition("://")[2], 1, b"", end=True) as connection:
+        connection.settimeout(10)
+        received = b""
+        while b"no message" not in received:
+            part = connection.recv(2**16)
+            assert part
+            received += part
+
+
 # Who may call, and what they are told.
 
 
