@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 
 import grpc
 
@@ -29,29 +30,32 @@ class Reception:
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
         self._receiving: dict[asyncio.Task[object], float] = {}
         """Since when; in the order of their begin."""
+        self._slow: set[asyncio.Task[object]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, context: grpc.aio.ServicerContext) -> bytes:
         """The message of a call. One that is slow loses its place to those who wait, and its call
         ends with RESOURCE_EXHAUSTED."""
         await self._enter()
-        loop = asyncio.get_running_loop()
-        reading = asyncio.ensure_future(context.read())
-        self._receiving[reading] = loop.time()
+        task = asyncio.current_task()
+        assert task is not None
+        self._receiving[task] = asyncio.get_running_loop().time()
         self._watch()
         try:
-            await asyncio.wait([reading])
+            message = await context.read()
+        except asyncio.CancelledError:
+            if task not in self._slow:
+                raise
+            message = None
         finally:
-            del self._receiving[reading]
+            del self._receiving[task]
             self._leave()
-            if not reading.done():
-                reading.cancel()  # the call itself was
-        if reading.cancelled():
+        if message is None:
+            self._slow.discard(task)
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "The message came slower than others that wait to be received",
             )
-        message = reading.result()
         if message is grpc.aio.EOF:
             await context.abort(grpc.StatusCode.INTERNAL, "The call has no message")
         return message
@@ -66,8 +70,9 @@ class Reception:
         try:
             await place
         except asyncio.CancelledError:
-            if place.cancelled() or not place.done():
-                self._waiting.remove(place)
+            if place.cancelled():
+                with contextlib.suppress(ValueError):  # passed over in the meantime
+                    self._waiting.remove(place)
             else:
                 self._leave()
             raise
@@ -90,8 +95,9 @@ class Reception:
     def _end_slow(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
-        slow = [r for r, since in self._receiving.items() if now - since >= _PATIENCE_SECONDS]
-        for reading in slow[: len(self._waiting)]:
-            reading.cancel()
-        if not slow or len(self._waiting) > len(slow):
+        slow = [t for t, since in self._receiving.items() if now - since >= _PATIENCE_SECONDS]
+        for task in slow[: len(self._waiting)]:
+            self._slow.add(task)
+            task.cancel()
+        if len(self._waiting) > len(slow):
             self._watch()
