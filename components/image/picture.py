@@ -21,6 +21,7 @@ What cannot be read rightly is refused by name, as `reader` does.
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import struct
 import zlib
@@ -63,21 +64,26 @@ class Picture:
         return ".tif" if self.pixels.dtype.kind == "f" else ".png"
 
 
-def read_picture(path: str | os.PathLike[str]) -> Picture:
+def read_picture(path: str | os.PathLike[str], content: bytes | None = None) -> Picture:
     """Reads an image file.
 
     Args:
       path: A PNG, JPEG, TIFF, WebP, BMP or GIF, whatever its name ends in.
+      content: What it holds, where it is not on this machine.
 
     Raises:
       DataError: it is not such an image or cannot be read rightly; names the file and what was
         found.
     """
     name = shown(path)
-    with opened(path, name) as image:
+
+    def source() -> Any:
+        return path if content is None else io.BytesIO(content)
+
+    with opened(source(), name) as image:
         notes, kind, tags = frames(image), image.format, getattr(image, "tag_v2", {})
         if _is_deep_colour(image):
-            with opened(path, name) as again:
+            with opened(source(), name) as again:
                 pixels, alpha = _deep_colour(image, again)
         else:
             image.load()

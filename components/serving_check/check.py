@@ -94,11 +94,43 @@ def check(model: str, reference: str, tolerance: float, examples: int) -> dict[s
             "max_difference": difference,
             "milliseconds": 1000 * statistics.median(seconds),
         }
+    if not missing and _takes_any_size(loaded["serving_default"]):
+        failures += _of_another_size(loaded, normalise_array(pixels[:1], shape))
     if "encode" in loaded:
         code = next(iter(loaded["encode"](image=tf.constant(expected)).values()))
         if not np.all(np.isfinite(code.numpy())):
             failures.append("encode: the code is not finite")
     return {"failures": failures, "signatures": report}
+
+
+def _takes_any_size(signature: Any) -> bool:
+    """Whether `serving_default` declares images of any height and width."""
+    image = signature.structured_input_signature[1]["image"]
+    return image.shape.rank == 4 and tuple(image.shape[1:3]) == (None, None)
+
+
+def _of_another_size(loaded: Any, images: Any) -> list[str]:
+    """What is wrong with the answers to an image of a size that no training image has.
+
+    Args:
+      loaded: The signatures by name.
+      images: float32 (1, H, W, C), continued by 3 rows and 5 columns here.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from components.image.pixels import MAX_PIXEL
+
+    larger = np.pad(images, ((0, 0), (0, 3), (0, 5), (0, 0)), mode="symmetric")
+    (denoised,) = (output.numpy() for output in loaded["serving_default"](image=larger).values())
+    if denoised.shape != larger.shape:
+        return [f"serving_default: answers {denoised.shape} to an image of {larger.shape}"]
+    png = tf.io.encode_png(np.rint(larger[0] * MAX_PIXEL).astype(np.uint8))
+    (answer,) = loaded["predict_encoded"](image_bytes=png[None]).values()
+    decoded = tf.io.decode_png(answer[0], channels=larger.shape[-1]).numpy() / MAX_PIXEL
+    if decoded.shape != denoised.shape[1:] or np.abs(decoded - denoised[0]).max() > 1 / MAX_PIXEL:
+        return [f"predict_encoded: differs from serving_default on an image of {larger.shape}"]
+    return []
 
 
 def main() -> None:

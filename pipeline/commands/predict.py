@@ -41,7 +41,8 @@ def predict(
         typer.Option("--add-noise", metavar="NOISE", help="Try it on clean images."),
     ] = None,
     beam: Annotated[
-        bool, typer.Option("--beam", help="Denoise large CSVs with Beam, in shards.")
+        bool,
+        typer.Option("--beam", help="Denoise large CSVs (in shards) or many images with Beam."),
     ] = False,
     overwrite: options.Overwrite = False,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
@@ -92,7 +93,7 @@ def predict(
                     result = predict_files(
                         paths, pathlib.Path(output), denoiser, add_noise, overwrite
                     )
-                failed = result.failed
+            failed = result.failed
         answer(result, as_json, out, lambda console: _show(dataclasses.asdict(result), console))
     if failed:
         raise DataError(

@@ -1,14 +1,16 @@
-"""`denoise predict --beam`: large CSVs on any Beam runner.
+"""`denoise predict --beam`: large CSVs and many pictures on any Beam runner.
 
-Files are cut into byte ranges; each becomes one output shard with its rows in order, so that
-the shards one after the other are the input, denoised. Who reads a range writes its shard: only
-the ranges themselves go from worker to worker.
+CSVs are cut into byte ranges; each becomes one output shard with its rows in order, so that
+the shards one after the other are the input, denoised. A picture becomes one file. Who reads a
+range or a picture writes what comes of it: only their names go from worker to worker.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
+import json
 import os
 import pathlib
 import secrets
@@ -24,12 +26,23 @@ from apache_beam.utils.shared import Shared
 from components.base.errors import DataError, UsageError
 from components.base.files import shown
 from components.csv_ingestion.reader import RowFormat, read_head, read_rows
+from components.image.picture import read_picture, write_picture
+from components.image.reader import SUFFIXES
 from serving.predict.denoisers import Denoiser, LoadedDenoiser, ServedDenoiser
-from serving.predict.files import DOT_FILE, Passed, claimed, find_inputs, format_rows
-from serving.predict.run import ANY_LABEL
+from serving.predict.files import (
+    DOT_FILE,
+    Passed,
+    claimed,
+    find_inputs,
+    format_rows,
+    output_names,
+)
+from serving.predict.run import ANY_LABEL, suffixes
 
 _RANGE_BYTES = 16 << 20
 _ROWS = 256
+_FAILED = ".failed.json"
+_AS_IT_IS = CompressionTypes.UNCOMPRESSED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +74,12 @@ class Shards:
     output: str
     shards: int
     """Files written."""
+    pictures: int = 0
+    """Pictures denoised."""
+    failed: tuple[Passed, ...] = ()
+    """Pictures that could not be read rightly, and why."""
     ignored: tuple[Passed, ...] = ()
-    """Files of a folder, or that fit a pattern, that are no CSVs."""
+    """Files of a folder, or that fit a pattern, that are neither CSV nor picture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,31 +96,52 @@ class _Range:
         return FileSystems.open(self.path, compression_type=kind)
 
 
-def _csvs(inputs: Sequence[str]) -> tuple[list[tuple[str, int]], list[Passed]]:
-    """(path or URI, size in bytes) of each CSV, and what is passed over.
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    path: str
+    name: str
+    """Of the file that it becomes, without its suffix."""
+
+
+@dataclasses.dataclass
+class _Inputs:
+    csvs: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    """(path or URI, size in bytes)."""
+    pictures: list[str] = dataclasses.field(default_factory=list)
+    ignored: list[Passed] = dataclasses.field(default_factory=list)
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.csvs] + self.pictures
+
+
+def _find(inputs: Sequence[str]) -> _Inputs:
+    """The CSVs and pictures that are named, lie in the folders that are, or fit the patterns.
 
     Raises:
-      UsageError: there is none, or an input is no CSV.
+      UsageError: there is none, or an input is neither.
     """
-    csvs: list[tuple[str, int]] = []
-    ignored: list[Passed] = []
+    found = _Inputs()
     for location in inputs:
         # What exists under this very name is no pattern, whatever characters are in it.
         if os.path.exists(location):
-            found = find_inputs([pathlib.Path(location)])
-            if found.images:
-                raise UsageError(f"{shown(found.images[0])}: --beam takes CSVs, not images.")
-            csvs += [(absolute(str(path)), path.stat().st_size) for path in found.csvs]
-            ignored += found.ignored
+            here = find_inputs([pathlib.Path(location)])
+            found.pictures += [absolute(str(path)) for path in here.images]
+            found.csvs += [(absolute(str(path)), path.stat().st_size) for path in here.csvs]
+            found.ignored += here.ignored
             continue
         [match] = FileSystems.match([absolute(location)])
         files = {file.path: file.size_in_bytes for file in match.metadata_list}
         taken = [path for path in sorted(files) if not path.rpartition("/")[2].startswith(".")]
         if not taken:
             raise UsageError(f"{shown(location)}: there is no such file.")
-        csvs += [(path, files[path]) for path in taken]
-        ignored += [Passed(path, DOT_FILE) for path in sorted(files.keys() - set(taken))]
-    return csvs, ignored
+        for path in taken:
+            if pathlib.PurePath(path).suffix.lower() in SUFFIXES:
+                found.pictures.append(path)
+            else:
+                found.csvs.append((path, files[path]))
+        found.ignored += [Passed(path, DOT_FILE) for path in sorted(files.keys() - set(taken))]
+    return found
 
 
 def _ranges(csvs: Sequence[tuple[str, int]]) -> list[_Range]:
@@ -120,38 +158,77 @@ def _ranges(csvs: Sequence[tuple[str, int]]) -> list[_Range]:
     ]
 
 
-class _DenoiseRange(beam.DoFn):
-    """A range of a CSV to a shard of the output; the model is loaded once in each process."""
+@contextlib.contextmanager
+def _whole(folder: str, name: str, kind: str) -> Iterator[IO[bytes]]:
+    """A file that takes its name when the block ends without an error."""
+    path = FileSystems.join(folder, name)
+    # Under another name first, and one of its own: a bundle may be tried again, even while
+    # its first attempt is still under way.
+    partial = FileSystems.join(folder, f".{secrets.token_hex(8)}.partial")
+    try:
+        with FileSystems.create(partial, kind) as stream:
+            yield stream
+        if FileSystems.exists(path):
+            FileSystems.delete([path])
+        FileSystems.rename([partial], [path])
+    except BaseException:
+        if FileSystems.exists(partial):
+            FileSystems.delete([partial])
+        raise
 
-    def __init__(self, source: Source, shape: tuple[int, int, int], output: str) -> None:
-        height, width, channels = shape
+
+class _Denoise(beam.DoFn):
+    """What denoises; the model is loaded once in each process."""
+
+    def __init__(self, source: Source, output: str, shared: Shared) -> None:
         self._source = source
-        self._shape = shape
         self._output = output
-        self._row = RowFormat(height * width * channels, ANY_LABEL, width)
-        self._shared = Shared()
+        self._shared = shared
         self._denoiser: Denoiser | None = None
 
     def setup(self) -> None:
         self._denoiser = self._shared.acquire(self._source.open)
 
-    def process(self, element: _Range) -> Iterator[str]:  # type: ignore[override]
-        path = FileSystems.join(self._output, element.shard)
-        # Under another name first, and one of its own: a bundle may be tried again, even while
-        # its first attempt is still under way.
-        partial = FileSystems.join(self._output, f".{secrets.token_hex(8)}.partial")
+
+class _DenoisePicture(_Denoise):
+    """A picture to a picture; yields nothing. One that cannot be read leaves a file of its own
+    that says why: what a step yields does not come back from every runner."""
+
+    def process(self, element: _Picture) -> Iterator[str]:  # type: ignore[override]
+        assert self._denoiser is not None
         try:
-            with FileSystems.create(partial, "text/csv") as stream:
-                for rows in self._denoised(element):
-                    stream.write(rows)
-            if FileSystems.exists(path):
-                FileSystems.delete([path])
-            FileSystems.rename([partial], [path])
-        except BaseException:
-            if FileSystems.exists(partial):
-                FileSystems.delete([partial])
-            raise
-        yield path
+            with FileSystems.open(element.path, compression_type=_AS_IT_IS) as stream:
+                picture = read_picture(element.path, stream.read())
+        except DataError as error:
+            reason = str(error).removeprefix(shown(element.path)).lstrip(": ")
+            with _whole(self._output, element.name + _FAILED, "application/json") as stream:
+                stream.write(json.dumps([element.path, reason]).encode())
+            return
+        pixels = self._denoiser.denoise(picture.pixels[None])[0]
+        picture = dataclasses.replace(picture, pixels=pixels)
+        with _whole(self._output, element.name + picture.suffix, "image/png") as stream:
+            content = io.BytesIO()
+            write_picture(picture, content)
+            stream.write(content.getvalue())
+        yield element.name
+
+
+class _DenoiseRange(_Denoise):
+    """A range of a CSV to a shard of the output."""
+
+    def __init__(
+        self, source: Source, shape: tuple[int, int, int], output: str, shared: Shared
+    ) -> None:
+        super().__init__(source, output, shared)
+        height, width, channels = shape
+        self._shape = shape
+        self._row = RowFormat(height * width * channels, ANY_LABEL, width)
+
+    def process(self, element: _Range) -> Iterator[str]:  # type: ignore[override]
+        with _whole(self._output, element.shard, "text/csv") as stream:
+            for rows in self._denoised(element):
+                stream.write(rows)
+        yield FileSystems.join(self._output, element.shard)
 
     def _denoised(self, element: _Range) -> Iterator[bytes]:
         assert self._denoiser is not None
@@ -179,11 +256,12 @@ def predict_with_beam(
     pipeline_args: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Shards:
-    """Denoises CSVs of `label,p1,...,pN` rows, or of `p1,...,pN`.
+    """Denoises CSVs of `label,p1,...,pN` rows, or of `p1,...,pN`, and pictures of any size.
 
     Args:
       inputs: Paths, folders, or patterns with * and ?, in any file system Beam knows.
-      output: The folder for `denoised-NNNNN-of-NNNNN.csv`.
+      output: The folder for `denoised-NNNNN-of-NNNNN.csv`, and `NAME.png` of each picture, as
+        `run.predict` writes it.
       source: The denoiser.
       pipeline_args: Beam's flags, such as `--runner=FlinkRunner`.
       overwrite: Whether files that this command did not make may be replaced. In an object
@@ -194,43 +272,69 @@ def predict_with_beam(
       DataError: a row is not one; a distributed runner wraps it in an error of its own.
       ModelError, NotDenoisedError: the denoiser cannot be used.
     """
-    csvs, ignored = _csvs(inputs)
-    ranges = _ranges(csvs)
+    found = _find(inputs)
+    ranges = _ranges(found.csvs)
+    reserved = [part.shard.removesuffix(".csv") for part in ranges]
+    names = output_names(map(pathlib.PurePath, found.pictures), reserved)
+    pictures = [_Picture(path, names[pathlib.PurePath(path)]) for path in found.pictures]
+    planned = [part.shard for part in ranges]
+    planned += [names[file] + suffix for file in names for suffix in (*suffixes(file), _FAILED)]
     output = absolute(output)
     if source.model is not None:
         source = dataclasses.replace(source, model=absolute(source.model))
     denoiser = source.open()
-    shape = denoiser.row_shape
+    shape = denoiser.row_shape if ranges else None
     denoiser.close()
     options = PipelineOptions(["--runner=FnApiRunner", *pipeline_args])
-    with (
-        _claimed(output, [part.shard for part in ranges], inputs, csvs, overwrite),
-        beam.Pipeline(options=options) as pipeline,
-    ):
-        (
-            pipeline
-            | "Ranges" >> beam.Create(ranges)
-            | "Spread" >> beam.Reshuffle()
-            | "Denoise" >> beam.ParDo(_DenoiseRange(source, shape, output))
-        )
-    return Shards(output, len(ranges), tuple(ignored))
+    shared = Shared()
+    with _claimed(output, planned, inputs, found.paths, overwrite):
+        with beam.Pipeline(options=options) as pipeline:
+            if shape is not None:
+                _ = (
+                    pipeline
+                    | "Ranges" >> beam.Create(ranges)
+                    | "Spread" >> beam.Reshuffle()
+                    | "Denoise" >> beam.ParDo(_DenoiseRange(source, shape, output, shared))
+                )
+            if pictures:
+                _ = (
+                    pipeline
+                    | "Pictures" >> beam.Create(pictures)
+                    | "SpreadPictures" >> beam.Reshuffle()
+                    | "DenoisePictures" >> beam.ParDo(_DenoisePicture(source, output, shared))
+                )
+        failed = _failed(output, [picture.name for picture in pictures])
+    return Shards(
+        output, len(ranges), len(pictures) - len(failed), tuple(failed), tuple(found.ignored)
+    )
+
+
+def _failed(output: str, names: Sequence[str]) -> list[Passed]:
+    """What the workers say could not be read, which is then no longer in the output."""
+    failed = []
+    for path in [FileSystems.join(output, name + _FAILED) for name in names]:
+        if FileSystems.exists(path):
+            with FileSystems.open(path) as stream:
+                failed.append(Passed(*json.loads(stream.read())))
+            FileSystems.delete([path])
+    return failed
 
 
 def _claimed(
     output: str,
-    shards: Sequence[str],
+    planned: Sequence[str],
     inputs: Sequence[str],
-    csvs: Sequence[tuple[str, int]],
+    files: Sequence[str],
     overwrite: bool,
 ) -> contextlib.AbstractContextManager[None]:
     """As `files.claimed`, for a folder in any file system."""
     if "://" not in output:
-        read = [*inputs, *(path for path, _ in csvs)]
+        read = [*inputs, *files]
         local = [pathlib.Path(path) for path in read if "://" not in path]
-        return claimed(pathlib.Path(output), shards, local, overwrite)
-    paths = [FileSystems.join(output, shard) for shard in shards]
+        return claimed(pathlib.Path(output), planned, local, overwrite)
+    paths = [FileSystems.join(output, name) for name in planned]
     for path in paths:
-        if path in dict(csvs) or (not overwrite and FileSystems.exists(path)):
+        if path in files or (not overwrite and FileSystems.exists(path)):
             raise UsageError(f"{path} exists. Give another -o DIR, or --overwrite.")
     if not FileSystems.exists(output):
         FileSystems.mkdirs(output)

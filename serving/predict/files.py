@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -89,9 +90,12 @@ def find_inputs(inputs: Sequence[pathlib.Path]) -> Inputs:
     return Inputs(tuple(dict.fromkeys(images)), tuple(dict.fromkeys(csvs)), folders, tuple(ignored))
 
 
-def output_names(paths: Iterable[pathlib.Path], reserved: Iterable[str]) -> dict[pathlib.Path, str]:
+Path = TypeVar("Path", bound=pathlib.PurePath)
+
+
+def output_names(paths: Iterable[Path], reserved: Iterable[str]) -> dict[Path, str]:
     """Names for the outputs, told apart by a number where two inputs have the same."""
-    names: dict[pathlib.Path, str] = {}
+    names: dict[Path, str] = {}
     taken = set(reserved)
     for path in paths:
         name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name

@@ -191,7 +191,7 @@ def predict(
     names = output_names(found.files, (pathlib.Path(SHEET).stem, NOISY))
     noise = _Noise(add_noise) if add_noise else None
     # Which of them is not known before the file is read.
-    planned = [f"{names[path]}{suffix}" for path in found.images for suffix in _suffixes(path)]
+    planned = [f"{names[path]}{suffix}" for path in found.images for suffix in suffixes(path)]
     planned += [f"{names[path]}.csv" for path in found.csvs]
     planned += [f"{NOISY}/{name}" for name in planned] if noise is not None else []
     planned += [_row_image(names[path], row) for path in found.csvs for row in range(_CSV_IMAGES)]
@@ -239,7 +239,8 @@ def _reported(path: pathlib.Path, failed: list[Passed]) -> Iterator[None]:
         failed.append(Passed(str(path), str(error).removeprefix(shown(path)).lstrip(": ")))
 
 
-def _suffixes(path: pathlib.Path) -> tuple[str, ...]:
+def suffixes(path: pathlib.PurePath) -> tuple[str, ...]:
+    """How the name of the outcome may end."""
     return (".png", ".tif") if path.suffix.lower() in (".tif", ".tiff") else (".png",)
 
 

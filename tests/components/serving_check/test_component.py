@@ -74,6 +74,34 @@ def test_a_model_that_answers_otherwise_is_not_blessed(world):
     assert any("serving_default: differs" in failure for failure in report["failures"])
 
 
+def _any_size(folder, *layers):
+    """A model of any size with what it answers to eight images."""
+    model = keras.Sequential([keras.Input((None, None, 1)), *layers])
+    pixels = clothing.images(8, seed=1)[0].reshape(8, -1)
+    signatures.export_servable(model, folder / "model" / "Format-Serving", SHAPE, pixels)
+    denoised = np.clip(model.predict(pixels.reshape(-1, *SHAPE) / np.float32(255)), 0, 1)
+    (folder / "run").mkdir()
+    np.savez(folder / "run" / REFERENCE_FILE, pixels=pixels, denoised=denoised)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("layers", "failure"),
+    [
+        ([keras.layers.Conv2D(1, 3, padding="same")], None),
+        # What it halves it does not continue first: right for 28x28 pixels alone.
+        (
+            [keras.layers.AveragePooling2D(2), keras.layers.UpSampling2D(2)],
+            "serving_default: answers (1, 30, 32, 1) to an image of (1, 31, 33, 1)",
+        ),
+    ],
+)
+def test_a_model_of_any_size_is_asked_for_another(tmp_path, layers, failure):
+    blessed, report = _do(_any_size(tmp_path, *layers))
+    assert blessed == (failure is None)
+    assert report["failures"] == [failure] * (failure is not None)
+
+
 def test_a_model_that_does_not_load_is_not_blessed(world):
     (world / "broken" / "Format-Serving").mkdir(parents=True)
     blessed, report = _do(world, model="broken")

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from components.base.errors import UsageError
+from components.image.picture import Picture, read_picture, write_picture
 from serving.predict import beam as predicting
-from tests.serving.predict.written import HEADER, write_image, write_rows
+from tests.serving.predict.written import HEADER, pixels_of, write_image, write_rows
 
 ARGUMENTS = ["--runner=FnApiRunner"]
 
@@ -64,6 +65,30 @@ def test_rows_without_labels(source, tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "out"), np.round(pixels / 2))
 
 
+def test_pictures_of_any_size(source, tmp_path, monkeypatch):
+    """Beside rows; one that cannot be read is told, and the others are done."""
+    pixels = np.random.default_rng(0).integers(0, 65536, (9, 13, 3), np.uint16)
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in" / "deep.png").open("wb") as file:
+        write_picture(Picture(pixels), file)
+    for name in ("in/deep.tif", "b.JPG"):
+        write_image(tmp_path / name, 100)
+    (tmp_path / "in" / "bad.png").write_text("no image")
+    write_rows(tmp_path / "in" / "rows.csv", 3)
+    monkeypatch.chdir(tmp_path)
+    done = predicting.predict_with_beam(["in", "*.JPG"], "out", source, ARGUMENTS)
+    assert (done.shards, done.pictures) == (1, 3)
+    [failed] = done.failed
+    assert failed.path == str(tmp_path / "in" / "bad.png")
+    assert failed.reason.startswith("not an image")
+    written = {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
+    assert written == {"deep.png", "deep-2.png", "b.png", "denoised-00000-of-00001.csv"}
+    found = read_picture(tmp_path / "out" / "deep.png").pixels
+    assert found.dtype == np.uint16
+    assert np.abs(found - pixels / 2).max() <= 0.51
+    assert pixels_of(tmp_path / "out" / "deep-2.png") == {50}
+
+
 @pytest.mark.parametrize("name", ["[v2]", "*", "a?b", "{a}", "a b", "%41", "#", "é"])
 def test_any_name(source, tmp_path, name):
     pixels = write_rows(tmp_path / f"{name}.csv", 3)
@@ -78,10 +103,6 @@ def test_nothing_of_others_is_lost(source, tmp_path):
     rows = [str(tmp_path / "rows.csv")]
     with pytest.raises(UsageError, match="no such file"):
         predicting.predict_with_beam([str(tmp_path / "absent")], str(tmp_path), source)
-    with pytest.raises(UsageError, match="not images"):
-        predicting.predict_with_beam(
-            [str(write_image(tmp_path / "a.png", 1))], str(tmp_path / "out"), source
-        )
     output = tmp_path / "out"
     output.mkdir()
     shard = output / "denoised-00000-of-00001.csv"

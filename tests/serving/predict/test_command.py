@@ -65,7 +65,7 @@ def test_beam_says_no_more(denoise, tmp_path):
     write_rows(tmp_path / "rows.csv", 3)
     done = denoise("rows.csv", "-o", "out", "--beam")
     assert (done.returncode, done.stderr) == (0, "") or re.fullmatch(STEP, done.stderr), done.stderr
-    assert re.fullmatch(r"output +\S+/out\nshards +1\n", done.stdout)
+    assert re.fullmatch(r"output +\S+/out\nshards +1\npictures +0\n", done.stdout)
     log = (tmp_path / "workspace" / "logs" / "predict.log").read_text()
     assert "Exception ignored" not in log
 
