@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from components.base import plugins
 from components.base.errors import UsageError
 from components.base.places import Places
-from components.base.settings import Settings
+from components.base.settings import GIVEN, Settings
 from components.csv_ingestion import data_folder
 from components.csv_ingestion.result import CSV_STEP, IMAGE_STEP
 from components.image_ingestion import folder as image_folder
@@ -95,7 +95,8 @@ def check_names(settings: Settings) -> None:
     from components import models, noise
 
     for expression in (settings.noise.training, *settings.noise.evaluation):
-        noise.parse(expression)
+        if expression != GIVEN:
+            noise.parse(expression)
     name, arguments = settings.model.name, settings.model.arguments
     models.build(name, settings.image.shape, **arguments)
     if not settings.tuner.enabled:

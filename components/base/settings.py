@@ -73,6 +73,8 @@ class ImageSettings(_Section):
         return self.height * self.width * self.channels
 
 
+GIVEN = "given"
+"""In place of a noise expression: the noise that the noisy images of pairs have."""
 AUTO, CSV, IMAGES, PAIRS = "auto", "csv", "images", "pairs"
 
 
@@ -104,7 +106,8 @@ class DataSettings(_Section):
 
 
 class NoiseSettings(_Section):
-    """The noise that is trained on and the noises that are measured. See `denoise noises`."""
+    """The noise that is trained on and the noises that are measured. See `denoise noises`; with
+    `data.format` `pairs`, `given` is that of the noisy images, and then it is measured alone."""
 
     training: NoiseExpression = (
         "mixture(salt_pepper(rate=0.1), gaussian(sd=0.5), "
@@ -380,6 +383,45 @@ class Settings(_Section):
     def sections(self, *names: str) -> dict[str, Any]:
         """The named sections and fields as plain values, for JSON."""
         return self.model_dump(mode="json", include=set(names))
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _given_noise_is_not_drawn(cls, values: Any) -> Any:
+        """Given noise is that of the file, every time."""
+        plain = isinstance(values, dict) and isinstance(values.get("noise"), dict)
+        training = values.get("training", {}) if plain else None
+        if isinstance(training, dict) and values["noise"].get("training") == GIVEN:
+            return {**values, "training": {"noise": "fixed", **training}}
+        return values
+
+    @pydantic.model_validator(mode="after")
+    def _given_noise_is_of_pairs(self) -> Settings:
+        trained, measured = self.noise.training == GIVEN, GIVEN in self.noise.evaluation
+        if not trained and not measured:
+            return self
+        flag = f"noise.{'training=given' if trained else 'evaluation=[given]'}"
+        if self.data.format not in (AUTO, PAIRS):
+            raise ValueError(
+                f"{flag} needs pairs of a noisy and a clean image (train/noisy and train/clean), "
+                f"but data.format is {self.data.format}"
+            )
+        if self.noise.evaluation != (GIVEN,):
+            raise ValueError(
+                f"{flag} needs noise.evaluation=[given]: given noise is measured alone, and is "
+                f"what a training on it is validated with; it has {list(self.noise.evaluation)}"
+            )
+        if trained and self.training.noise != "fixed":
+            raise ValueError(
+                "noise.training=given cannot be drawn afresh: leave out training.noise=fresh"
+            )
+        if not trained and self.training.noise == "fixed":
+            raise ValueError(
+                "training.noise=fixed trains on the noise that is measured, which is given: set "
+                "noise.training=given"
+            )
+        if "training.noise" in self.tuner.search_space:
+            raise ValueError(f"tuner.search_space names training.noise, which {flag} decides")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _thresholds_are_measured(self) -> Settings:

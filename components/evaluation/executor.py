@@ -19,7 +19,7 @@ from tfx.utils import io_utils, json_utils, path_utils
 from components.base import plugins, records
 from components.base.jobs import BeamExecutor
 from components.base.progress import tell
-from components.base.settings import EvaluationSettings, ImageSettings, NoiseSettings
+from components.base.settings import GIVEN, EvaluationSettings, ImageSettings, NoiseSettings
 from components.base.shards import batches, shards
 from components.evaluation import eval_config
 from components.evaluation.measure import Measurement, load_denoiser, sums
@@ -78,10 +78,14 @@ class _Measure(beam.DoFn):
             "label": tf.io.FixedLenFeature((), tf.int64),
             "key": tf.io.FixedLenFeature((), tf.int64),
         }
+        if GIVEN in self._noise.evaluation:
+            spec["noisy"] = spec["clean"]
         examples = tf.io.parse_example(serialised, spec)
         label, key = examples["label"].numpy(), examples["key"].numpy()
         candidate = next(iter(self._models))
-        for noise, level, results in self._measurement(self._denoisers, examples["clean"], key):
+        for noise, level, results in self._measurement(
+            self._denoisers, examples["clean"], key, examples.get("noisy")
+        ):
             by_model = {name: sums(label, figures) for name, figures in results.items()}
             for value in by_model[candidate]:
                 vectors = {name: by_label[value] for name, by_label in by_model.items()}

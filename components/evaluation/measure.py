@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from components.base.settings import GIVEN
 from components.evaluation.result import FIGURES, METRICS
 
 Denoise = Callable[[Any], Any]
@@ -28,12 +29,23 @@ class Measurement:
         from components.noise import parse
 
         self.noises = tuple(noises)
-        self._parsed = {expression: parse(expression) for expression in noises}
+        self._parsed = {noise: parse(noise) for noise in noises if noise != GIVEN}
         self._seed = seed
         self._compiled: dict[tuple[Any, ...], Any] = {}
 
-    def noisy(self, noise: str, clean: Any, keys: np.ndarray) -> tuple[Any, np.ndarray]:
-        """The noisy images, float32 (N, H, W, C), and the severity of each, float32 (N,)."""
+    def noisy(
+        self, noise: str, clean: Any, keys: np.ndarray, given: Any = None
+    ) -> tuple[Any, np.ndarray]:
+        """The noisy images, float32 (N, H, W, C), and the severity of each, float32 (N,).
+
+        Args:
+          noise: One of the noises.
+          clean: float32 (N, H, W, C) in [0, 1].
+          keys: int64 (N,).
+          given: The noisy images of pairs, as `clean`: what the noise GIVEN makes.
+        """
+        if noise == GIVEN:
+            return given, np.zeros(len(keys), np.float32)
         from components.noise import fixed_noise
 
         def add(images: Any, keys: Any) -> Any:
@@ -65,7 +77,11 @@ class Measurement:
         return self._compiled[key]
 
     def __call__(
-        self, denoisers: dict[str, Denoise], clean: np.ndarray, keys: np.ndarray
+        self,
+        denoisers: dict[str, Denoise],
+        clean: np.ndarray,
+        keys: np.ndarray,
+        given: np.ndarray | None = None,
     ) -> Iterator[tuple[str, np.ndarray, dict[str, dict[str, np.ndarray]]]]:
         """Measures each noise in turn.
 
@@ -73,12 +89,13 @@ class Measurement:
           denoisers: By name.
           clean: float32 (N, H, W, C) in [0, 1].
           keys: int64 (N,).
+          given: The noisy images of pairs, as `clean`.
 
         Yields:
           The noise, its severity per image, and per denoiser FIGURES, each float32 (N,).
         """
         for noise in self.noises:
-            noisy, level = self.noisy(noise, clean, keys)
+            noisy, level = self.noisy(noise, clean, keys, given)
             before = self.figures(clean, noisy)
             results = {}
             for name, denoise in denoisers.items():

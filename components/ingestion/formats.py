@@ -18,7 +18,7 @@ import pydantic
 from components.base.errors import DataError, UsageError
 from components.base.files import shown
 from components.base.places import Places
-from components.base.settings import AUTO, CSV, PAIRS, Settings
+from components.base.settings import AUTO, CSV, GIVEN, PAIRS, Settings
 from components.csv_ingestion import data_folder, parts
 from components.image_ingestion import folder as image_folder
 
@@ -60,6 +60,15 @@ def resolved(settings: Settings, folder: pathlib.Path | str) -> Settings:
     except pydantic.ValidationError as error:
         reasons = "; ".join(problem["msg"] for problem in error.errors())
         raise UsageError(f"data.format is {kind} in {shown(path)}: {reasons}") from error
+
+
+def unseen(settings: Settings) -> Settings:
+    """Settings with the format of a data folder that cannot be looked at from here, if `auto`:
+    pairs where noise is to be given, else CSVs."""
+    if settings.data.format != AUTO:
+        return settings
+    kind = PAIRS if GIVEN in (settings.noise.training, *settings.noise.evaluation) else CSV
+    return settings.with_data(format=kind)
 
 
 def _kind(folder: pathlib.Path) -> str:
@@ -117,6 +126,11 @@ def remarks(settings: Settings) -> list[str]:
         lines.append(f"data: {what}, cut into patches of {patch}, at most {data.patches} of each")
     if data.format != CSV and data.classes:
         lines.append(f"data: labels by folder: {', '.join(data.classes)}")
+    if data.format == PAIRS and GIVEN not in (settings.noise.training, *settings.noise.evaluation):
+        lines.append(
+            "data: the noisy images are not used: --set noise.training=given --set "
+            "noise.evaluation=[given] would train on them and measure them"
+        )
     if not data.classes:
         lines.append("data: no labels, so no figures by class and no classifier")
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.base.settings import GIVEN
 from components.classifier import result
 from components.image import png
 from components.page import figures
@@ -35,14 +36,16 @@ class Shown:
         self._measurement = Measurement(noise["evaluation"], noise["seed"])
         self._denoise = load_denoiser(path_utils.serving_model_path(artifacts.model))
         wanted = np.array(sorted({picture.key for picture in contents.pictures}), np.int64)
+        # Of pairs, the noisy images as they were given.
+        self._given: dict[int, np.ndarray] = {}
         self._clean, sample = self._read(artifacts, wanted)
         self._triples: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
         self.classifier = self._run_models(artifacts.classifier, wanted, *sample)
 
     def _read(
         self, artifacts: Artifacts, wanted: np.ndarray
-    ) -> tuple[dict[int, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """In one pass: the images with the wanted keys, and a sample (clean, key, label)."""
+    ) -> tuple[dict[int, np.ndarray], tuple[np.ndarray, ...]]:
+        """In one pass: the images with the wanted keys, and a sample (clean, key, label, noisy)."""
         import tensorflow as tf
 
         from components.base import records
@@ -54,6 +57,8 @@ class Shown:
             "key": tf.io.FixedLenFeature((), tf.int64),
             "label": tf.io.FixedLenFeature((), tf.int64),
         }
+        if given := GIVEN in self._contents.noises:
+            spec["noisy"] = spec["clean"]
         limit = settings["report"]["classifier_images"] if artifacts.classifier else 1
         every = -(-self._contents.row().images // len(self._contents.noises) // limit) or 1
         examples = records.records([f"{artifacts.transformed_examples}/Split-test/*"])
@@ -66,11 +71,13 @@ class Shown:
         for batch in batches.prefetch(2).as_numpy_iterator():
             for position in np.flatnonzero(np.isin(batch["key"], wanted)):
                 clean[int(batch["key"][position])] = batch["clean"][position]
+                if given:
+                    self._given[int(batch["key"][position])] = batch["noisy"][position]
             taken = (first + np.arange(len(batch["key"]))) % every == 0
-            sample.append(tuple(batch[name][taken] for name in ("clean", "key", "label")))
+            names = ("clean", "key", "label", "noisy" if given else "clean")
+            sample.append(tuple(batch[name][taken] for name in names))
             first += len(batch["key"])
-        images, keys, labels = (np.concatenate(parts) for parts in zip(*sample, strict=True))
-        return clean, (images, keys, labels)
+        return clean, tuple(np.concatenate(parts) for parts in zip(*sample, strict=True))
 
     def _run_models(
         self,
@@ -79,12 +86,17 @@ class Shown:
         sample: np.ndarray,
         sample_keys: np.ndarray,
         labels: np.ndarray,
+        sample_given: np.ndarray,
     ) -> Classifier | None:
         """Denoises the pictures and, if there is a classifier, the sample it is shown."""
         from components.base.progress import tell
 
         pictures = np.stack([self._clean[int(key)] for key in wanted])
         clean, keys = np.concatenate([pictures, sample]), np.concatenate([wanted, sample_keys])
+        given = clean
+        if self._given:
+            of_pictures = np.stack([self._given[int(key)] for key in wanted])
+            given = np.concatenate([of_pictures, sample_given])
         predict = result.load_classifier(folder) if folder else None
         seen: dict[tuple[str, str], list[np.ndarray]] = {}
         for first in range(0, len(keys) if predict else len(wanted), _BATCH):
@@ -93,7 +105,7 @@ class Shown:
             batch = np.minimum(first + np.arange(_BATCH), len(keys) - 1)
             shown = {("none", "clean"): clean[batch]}
             for noise in self._contents.noises:
-                noisy, _ = self._measurement.noisy(noise, clean[batch], keys[batch])
+                noisy, _ = self._measurement.noisy(noise, clean[batch], keys[batch], given[batch])
                 shown[noise, "noisy"], shown[noise, "denoised"] = noisy, self._denoise(noisy)
                 pair = np.asarray(noisy), np.asarray(shown[noise, "denoised"])
                 for position, key in enumerate(wanted[first : first + _BATCH]):

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from components.base.settings import ImageSettings, TrainingSettings
+from components.base.settings import GIVEN, ImageSettings, TrainingSettings
 from pipeline.benchmark import workers as work
 from pipeline.benchmark.contender import Contender
 from pipeline.benchmark.contents import Method
@@ -54,7 +54,9 @@ def trained_models(
         settings = model.settings
         if settings.get("image") != image.model_dump() or not saved_model.is_dir():
             continue
-        trained_on = str(parse(settings["noise"]["training"]))
+        trained_on = settings["noise"]["training"]
+        if trained_on != GIVEN:
+            trained_on = str(parse(trained_on))
         training: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError):
             training = Training.read(model.model_run).model_dump()

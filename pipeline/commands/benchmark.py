@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from components.base import files, plugins
+from components.base.errors import UsageError
+from components.base.settings import GIVEN
 from pipeline.commands import options
 from pipeline.commands.session import answer, data_source, read_by, session
 from pipeline.commands.version import require
@@ -46,6 +48,11 @@ def benchmark(
 
         steps.total = benchmarking.STEPS
         settings, folder = data_source(settings, data, workspace)
+        if GIVEN in settings.noise.evaluation:
+            raise UsageError(
+                "noise.evaluation=[given]: the benchmark adds noise itself. Give noises, such as "
+                "--set noise.training=gaussian --set 'noise.evaluation=[gaussian(sd=0.1)]'."
+            )
         contents = place.benchmark / BENCHMARK_FILE
         outputs = [
             contents,

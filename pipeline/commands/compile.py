@@ -100,6 +100,7 @@ def compile(
         stream = err if as_json else out
         if local_data is not None and local_data.is_dir():
             settings = formats.resolved(settings, local_data)
+        settings = formats.unseen(settings)
         if runner == "vertex":
             job = vertex.compile(settings, image, places)
             vertex.write(job, output)

@@ -94,12 +94,15 @@ def measured(saved_model: str, folder: pathlib.Path, settings: Settings) -> list
     totals: dict[tuple[str, str], np.ndarray] = {}
     done = 0
     batch = settings.evaluation.batch_size
-    for labels, pixels, keys, _ in rows(folder, "test", settings):
+    for labels, pixels, keys, noisy in rows(folder, "test", settings):
         for start in range(0, len(labels), batch):
             part = slice(start, start + batch)
             clean = np.asarray(normalise(pixels[part], settings.image.shape))
+            given = None
+            if noisy is not None:
+                given = np.asarray(normalise(noisy[part], settings.image.shape))
             try:
-                measured = list(measurement({"": denoise}, clean, keys[part]))
+                measured = list(measurement({"": denoise}, clean, keys[part], given))
             except (ValueError, TypeError) as error:
                 raise ModelError(
                     f"{saved_model}: does not take images of shape {settings.image.shape} "

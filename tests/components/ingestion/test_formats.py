@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from components.base.errors import DataError
+from components.base.errors import DataError, UsageError
 from components.base.places import Places
 from components.base.settings import FASHION_MNIST_CLASSES, Settings
 from components.ingestion import formats
@@ -55,7 +55,7 @@ def test_images_and_pairs_are_told_by_their_folders(tmp_path, names, kind, class
     resolved = formats.resolved(SETTINGS, folder)
     assert (resolved.data.format, resolved.data.classes) == (kind, classes)
     assert formats.resolved(resolved, folder) == resolved
-    assert len(formats.remarks(resolved)) == 2
+    assert len(formats.remarks(resolved)) == (3 if kind == "pairs" else 2)
     places = Places(data=str(folder), schema="", serving="", pipeline_root="")
     assert formats.step(resolved, places).id == "ImageIngestion"
 
@@ -158,3 +158,54 @@ def test_pairs_are_cut_at_the_same_places(tmp_path):
     ((labels, clean, _, noisy),) = formats.rows(tmp_path, "test", resolved)
     assert len(labels) == resolved.data.patches
     np.testing.assert_array_equal(noisy, 255 - clean)
+
+
+SYNTHETIC = {"training": "gaussian", "evaluation": ["given"]}
+
+
+def with_noise(**sections) -> Settings:
+    noise = {"training": "given", "evaluation": ["given"]}
+    return Settings.model_validate({"noise": noise, **sections})
+
+
+def test_given_noise_needs_pairs_in_the_folder(tmp_path):
+    settings = with_noise(image={"height": 8, "width": 8, "channels": 3})
+    assert settings.training.noise == "fixed"
+    folder = put(tmp_path, "train/1.png", "test/2.png")
+    with pytest.raises(UsageError, match=r"noise.training=given needs pairs .*format is images"):
+        formats.resolved(settings, folder)
+    put(folder, *TWINS)
+    (folder / "train" / "1.png").unlink()
+    (folder / "test" / "2.png").unlink()
+    assert formats.resolved(settings, folder).data.format == "pairs"
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"data": {"format": "csv"}}, r"noise.training=given needs pairs"),
+        ({"noise": {"training": "given"}}, r"needs noise.evaluation=\[given\]"),
+        ({"noise": {"evaluation": ["given", "gaussian"]}}, r"given noise is measured alone"),
+        ({"training": {"noise": "fresh"}}, r"leave out training.noise=fresh"),
+        ({"noise": SYNTHETIC, "training": {"noise": "fixed"}}, "set noise.training=given"),
+        ({"tuner": {"search_space": {"training.noise": {"choices": ["fixed"]}}}}, "training.noise"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_go_with_given_noise_are_named(sections, message):
+    with pytest.raises(ValueError, match=message):
+        with_noise(**sections)
+
+
+def test_pairs_may_be_trained_on_with_other_noise_and_measured_on_theirs(tmp_path):
+    folder = put(tmp_path, *TWINS)
+    resolved = formats.resolved(SETTINGS, folder)
+    assert any("noisy images are not used" in line for line in formats.remarks(resolved))
+    other = with_noise(noise={"training": "gaussian", "evaluation": ["given"]})
+    assert other.training.noise == "fresh"
+
+
+@pytest.mark.parametrize(("noise", "kind"), [("given", "pairs"), ("gaussian", "csv")])
+def test_a_folder_that_cannot_be_looked_at_has_what_the_noise_needs(noise, kind):
+    settings = with_noise(noise={"training": noise, "evaluation": [noise]})
+    assert formats.unseen(settings).data.format == kind
+    assert formats.unseen(with_data(format="images")).data.format == "images"
