@@ -1,6 +1,7 @@
 """The steps, in the order an image passes them, then what they share.
 
-1. csv_ingestion    a CSV row becomes a tf.Example
+1. csv_ingestion    a CSV row becomes a tf.Example, or
+   image_ingestion  patches of an image file do; `ingestion` is the choice
 2. data_validation  Examples are held against the schema
 3. transform        Examples become clean and noisy images
 4. tuning           better settings are looked for

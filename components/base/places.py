@@ -16,7 +16,7 @@ class Places:
     """Local paths or object-store URIs."""
 
     data: str
-    """A data folder: train/*.csv[.gz] and test/*.csv[.gz], or span-N folders of those."""
+    """A data folder, or a span of one: CSVs, or images, in train and test."""
     schema: str
     """The file of the schema; another schema has another name."""
     serving: str

@@ -85,7 +85,8 @@ def compile(settings: Settings, image: str, places: Places) -> dict[str, Any]:
 
 
 _DESCRIPTIONS = {
-    DATA: "Folder with train/*.csv[.gz] and test/*.csv[.gz], or span-N folders of those.",
+    DATA: "Folder with train/*.csv[.gz] and test/*.csv[.gz], or with images below train and test if "
+    "compiled so, or span-N folders of those.",
     PRESET: "A preset of the image in place of the settings compiled in; empty: those.",
     EPOCHS: "Epochs to train; 0: as the settings say.",
 }
