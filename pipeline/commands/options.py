@@ -25,8 +25,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Folder with `train/*.csv[.gz]` and `test/*.csv[.gz]`, or with images below `train` and "
-        "`test`, or `span-N` folders of those.",
+        help="Folder with `train/*.csv[.gz]` and `test/*.csv[.gz]`, or with images below `train` "
+        "and `test`, or `span-N` folders of those.",
     ),
 ]
 Model = Annotated[

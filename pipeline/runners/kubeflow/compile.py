@@ -14,7 +14,7 @@ from typing import Any
 
 from components.base.errors import UsageError
 from components.base.places import Places
-from components.base.settings import Settings
+from components.base.settings import AUTO, CSV, Settings
 from pipeline import dag
 from pipeline.dag import LATE, check_names
 from pipeline.runners.kubeflow.check import check
@@ -72,6 +72,8 @@ def compile(settings: Settings, image: str, places: Places) -> dict[str, Any]:
     for name, task in spec["root"]["dag"]["tasks"].items():
         _finish_step(name, task, spec, settings)
     defaults = {DATA: places.data, **AS_COMPILED}
+    if not _takes_presets(settings):
+        del defaults[PRESET]
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     for name, default in defaults.items():
         parameters[name] = {
@@ -84,9 +86,15 @@ def compile(settings: Settings, image: str, places: Places) -> dict[str, Any]:
     return spec
 
 
+def _takes_presets(settings: Settings) -> bool:
+    """Whether a preset may replace the settings when a run starts: not where they say what the data
+    are, which no preset of the image knows."""
+    return settings.data.format in (AUTO, CSV) and bool(settings.data.classes)
+
+
 _DESCRIPTIONS = {
-    DATA: "Folder with train/*.csv[.gz] and test/*.csv[.gz], or with images below train and test if "
-    "compiled so, or span-N folders of those.",
+    DATA: "Folder with train/*.csv[.gz] and test/*.csv[.gz], or with images below train and test "
+    "if compiled so, or span-N folders of those.",
     PRESET: "A preset of the image in place of the settings compiled in; empty: those.",
     EPOCHS: "Epochs to train; 0: as the settings say.",
 }
@@ -156,7 +164,7 @@ def _finish_step(name: str, task: dict[str, Any], spec: dict[str, Any], settings
 
     declared = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
     given = task.setdefault("inputs", {}).setdefault("parameters", {})
-    settable = [PRESET] if declared else []
+    settable = [PRESET] if declared and _takes_presets(settings) else []
     if "custom_config" in declared and name == "Trainer":
         settable.append(EPOCHS)
     for parameter in settable:

@@ -31,7 +31,10 @@ def test_it_holds_the_steps_of_the_local_run(spec, settings):
 
 def test_images_have_an_ingestion_of_their_own(places):
     settings = config.load(overrides=["data.format=images", "data.classes=[cat, dog]"])
-    tasks = compile.compile(settings, "denoise:1", places)["root"]["dag"]["tasks"]
+    root = compile.compile(settings, "denoise:1", places)["root"]
+    # No preset says what the data are.
+    assert set(root["inputDefinitions"]["parameters"]) == {"data", "epochs"}
+    tasks = root["dag"]["tasks"]
     assert {"ImageIngestion", "ImageIngestion-version"} <= set(tasks)
     assert not {name for name in tasks if name.startswith("CsvIngestion")}
     given = tasks["ImageIngestion"]["inputs"]["parameters"]
