@@ -189,17 +189,23 @@ def _names(folder: str) -> list[str]:
 
 
 def _walk(folder: str, above: tuple[tuple[int, int], ...], below: str = "") -> Iterator[str]:
-    """Follows links, but not one to a folder that it is in."""
+    """Follows links, but not one to a folder that it is in. Nothing where there is no folder.
+
+    Raises:
+      DataError: a folder cannot be listed; names it.
+    """
     try:
         status = os.stat(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        raise DataError(f"{shown(folder)} cannot be listed: {error.strerror}.") from error
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
     for entry in entries:
-        if entry.is_dir():
+        if os.path.isdir(entry.path):
             yield from _walk(entry.path, (*above, here), f"{below}{entry.name}/")
         else:
             yield f"{below}{entry.name}"

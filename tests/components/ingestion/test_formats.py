@@ -95,11 +95,26 @@ def test_a_link_into_itself_and_one_to_nowhere_end(tmp_path):
     folder = put(tmp_path, "train/1.png", "test/2.png")
     (folder / "train" / "again").symlink_to(folder / "train", target_is_directory=True)
     (folder / "train" / "lost.png").symlink_to("nowhere")
+    (folder / "train" / "loop.png").symlink_to("loop.png")
     os.mkfifo(folder / "train" / "pipe.png")
     (folder / "train" / "endless.png").symlink_to("/dev/zero")
     resolved = formats.resolved(SETTINGS, folder)
     blocks = list(formats.rows(folder, "train", resolved))
     assert [len(labels) for labels, *_ in blocks] == [4]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    folder = put(tmp_path, "train/closed/1.png", "train/2.png", "test/3.png")
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"train/closed cannot be listed: Permission denied"):
+        formats.resolved(SETTINGS, folder)
 
 
 def test_rows_of_images_are_what_ingestion_makes_of_them(tmp_path):
