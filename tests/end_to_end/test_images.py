@@ -14,7 +14,7 @@ SETTINGS = (
     "data={patches: 8, max_drift: 1}",
     "noise={training: gaussian(sd=0.2), evaluation: [gaussian(sd=0.2)]}",
     "training.epochs=1",
-    "evaluation.min_gain=-99",
+    "evaluation={min_gain: -99, thresholds: {}}",
 )
 
 

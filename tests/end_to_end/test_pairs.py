@@ -15,7 +15,7 @@ SETTINGS = (
     "data={patches: 8, max_drift: 1}",
     "noise={training: given, evaluation: [given]}",
     "training.epochs=1",
-    "evaluation.min_gain=-99",
+    "evaluation={min_gain: -99, thresholds: {}}",
 )
 
 
