@@ -145,9 +145,25 @@ if sys.argv[1] == "transform":
     noisy = preprocessing_fn(inputs, config)["noisy"].numpy()
     assert (noisy == noisy[:, :1]).all(), "a column has one offset"
     assert len(np.unique(noisy)) == 12
-else:
+elif sys.argv[1] == "evaluate":
     measure = executor._Measure({}, image, noise, 8, ["scanner.noises"])
     measure.setup()
+else:
+    from components.base.settings import ModelSettings, TrainingSettings
+    from components.training import recipe, trainer
+    from components.training.job import Job
+
+    def train(job, tried):
+        recipe.denoiser(job.model.name, job.image.shape, {}, "float32")
+        recipe.training_model(recipe.denoiser("tall", (8, 8, 1), {}, "float32"),
+                              job.noise.training, job.training, 1, 1)
+
+    trainer.train = train
+    trainer.run(Job(
+        image=image, noise=NoiseSettings(training="stripes"), model=ModelSettings(name="tall"),
+        training=TrainingSettings(precision="float32"), seed=1, train_files=(), eval_files=(),
+        plugins=("scanner.noises", "scanner.models"), run_folder=sys.argv[2],
+    ))
 """
 
 
@@ -157,9 +173,9 @@ def test_a_process_that_is_started_has_them(folder):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("step", ["transform", "evaluate"])
-def test_a_step_on_another_machine_has_them_by_its_parameters(folder, step):
-    done = _python(folder, "-c", f"import sys\n{ELSEWHERE}", step)
+@pytest.mark.parametrize("step", ["transform", "evaluate", "train"])
+def test_a_step_on_another_machine_has_them_by_its_parameters(folder, step, tmp_path):
+    done = _python(folder, "-c", f"import sys\n{ELSEWHERE}", step, str(tmp_path / "1"))
     assert done.returncode == 0, done.stderr[-2000:]
 
 
