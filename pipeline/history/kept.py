@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import pathlib
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -32,8 +33,8 @@ _SHEET_VALUES = 64 * 28 * 28
 """Pixel values of a sheet, about: what is kept in a repository stays small."""
 _PACKAGES = {"denoise": "denoise-pipeline", "tensorflow": "tensorflow", "keras": "keras"}
 _NOTED = ("seconds", "cpu_seconds", "cores", "gpus", "precision", "images_per_second")
-_DECIDE = ("plugins", "seed", "image", "data", "noise", "model", "training", "tuner")
-"""Sections that decide what a model becomes."""
+_DECIDE = ("plugins", "seed", "image", "data", "noise", "model", "training")
+"""Sections that decide what a model becomes; what the Tuner found is laid over them."""
 _OF_THE_FOLDER = ("data.format", "data.classes")
 """What the data folder says by itself, if nothing else is set."""
 
@@ -83,7 +84,7 @@ def keep(
             **settings.training.model_dump(mode="json"),
             **{name: run.training[name] for name in _NOTED if run.training.get(name) is not None},
         },
-        "commands": (_command(settings, fashion_mnist=data is None), f"denoise keep {name}"),
+        "commands": (command(settings, fashion_mnist=data is None), f"denoise keep {name}"),
         "figures": tuple(
             Figures.of(row.model_dump())
             for row in run.metrics
@@ -150,8 +151,13 @@ def _images(workspace: Workspace, run: summary.Summary, settings: Settings) -> n
     return quantise_array(np.stack(clean[:whole_rows]))
 
 
-def _command(settings: Settings, fashion_mnist: bool) -> str:
-    """The `denoise run` with these settings: a preset and what differs from it."""
+def command(settings: Settings, fashion_mnist: bool) -> str:
+    """The `denoise run` that makes such a model, for a shell: a preset and what differs from it.
+
+    Args:
+      settings: The run's, with what the Tuner found.
+      fashion_mnist: Whether the data are what a run without `--data` takes.
+    """
     preset = settings.preset if settings.preset in config.preset_names() else "default"
     given = config.load(preset).model_dump(mode="json")
     parts = ["denoise run", *([f"--preset {preset}"] if preset != "default" else [])]
@@ -168,5 +174,5 @@ def _command(settings: Settings, fashion_mnist: bool) -> str:
             if value != default and field not in _OF_THE_FOLDER:
                 text = yaml.safe_dump(value, default_flow_style=True, width=10**9)
                 text = text.removesuffix("\n").removesuffix("\n...")
-                parts.append(f"--set '{field}={text}'")
+                parts.append(f"--set {shlex.quote(f'{field}={text}')}")
     return " ".join(parts)

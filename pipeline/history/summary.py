@@ -160,13 +160,18 @@ def read(workspace: Workspace) -> Summary:
     """The last run of a workspace.
 
     Raises:
-      WorkspaceError: there was none.
+      WorkspaceError: there was none, or another version of this project wrote it.
     """
     try:
         return Summary.model_validate_json(workspace.summary.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WorkspaceError(
             f"--workspace {workspace.root}: holds no summary.json. Call `denoise run` first."
+        ) from error
+    except pydantic.ValidationError as error:
+        raise WorkspaceError(
+            f"{workspace.summary}: was written by another version of this project. Call `denoise "
+            f"run` again. ({error.errors()[0]['loc']}: {error.errors()[0]['msg']})"
         ) from error
 
 
