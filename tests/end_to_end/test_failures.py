@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 
@@ -78,6 +79,29 @@ def test_what_a_forgotten_run_left_is_not_read(tmp_path, data):
     assert "the step runs again" in again.stderr
     states = _states(fresh)
     assert (states["CsvIngestion"], states["Transform"]) == ("cached", "done")
+
+
+@pytest.mark.slow
+def test_a_byte_that_the_disk_changed_is_found_when_a_step_fails(fresh):
+    """Neither the size nor the time of change tells of it."""
+    assert fresh.run("training.epochs=1", "report.classifier=false").returncode == 0
+    [shard] = fresh.workspace.glob("pipeline_root/CsvIngestion/examples/*/Split-test/*")
+    before = shard.stat()
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    changed = ("training.epochs=1", "report.classifier=false", "noise.seed=12345")
+    failed = fresh.run(*changed)
+    assert failed.returncode == 1
+    told = f"CsvIngestion: {shard.parents[1]}: Split-test/{shard.name} was changed since"
+    assert told in failed.stderr
+    assert "run again, and it is made again" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    done = fresh.run(*changed)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert _states(fresh)["CsvIngestion"] == "done"
 
 
 DIES = """
