@@ -30,12 +30,13 @@ LICENCES = "LICENCES.txt"
 _STEP = "data"
 _SIZE = re.compile(r"\d+x\d+")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-_LONGEST_SIDES = (1024, 512, 342)
+_LONGEST_SIDES = (640, 400, 256)
 """Pictures are scaled down to each, by the mean of what a new pixel covers: that takes their own
-noise and the traces of JPEG with it, and the smaller leave more detail to a patch."""
+noise and the traces of JPEG with it, and leaves as much detail to a patch as photographs of
+buildings and foliage have: of larger ones a model learns to blur."""
 _SHORTEST_SIDE = 512
-"""What is smaller is a preview."""
-_LEAST_DETAIL = 2.5
+"""What is smaller, before it is scaled, is a preview."""
+_LEAST_DETAIL = 4.0
 """Mean difference of neighbours along both axes, in grey levels of 255: what has less is a
 drawing, a gradient or out of focus nearly everywhere."""
 _MOST_PIXELS = 64_000_000
@@ -89,7 +90,7 @@ _TESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def photographs(folder: pathlib.Path | str) -> pathlib.Path:
     """Brings photographs to `folder`/train and `folder`/test, unless they are there.
 
-    The packages' pictures are scaled down to 1024, 512 and 342 pixels; those with too little
+    The packages' pictures are scaled down to 640, 400 and 256 pixels; those with too little
     detail are left out. No package is installed. The folder appears whole or not at all.
 
     Returns:
@@ -180,8 +181,8 @@ def _keep(file: pathlib.Path, folder: pathlib.Path) -> list[str]:
                 whole = picture.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return []
-    largest = _scaled(whole, _LONGEST_SIDES[0])
-    if min(largest.size) < _SHORTEST_SIDE or detail(np.asarray(largest)) < _LEAST_DETAIL:
+    largest = np.asarray(_scaled(whole, _LONGEST_SIDES[0]))
+    if min(whole.size) < _SHORTEST_SIDE or detail(largest) < _LEAST_DETAIL:
         return []
     # Where the file's name is its size, the folder has the picture's.
     title = file.parents[2].name if _SIZE.fullmatch(file.stem) else file.stem

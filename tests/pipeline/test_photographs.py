@@ -50,15 +50,15 @@ def test_pictures_are_scaled_down_and_named_with_their_licences(packages, tmp_pa
     folder = photographs.photographs(tmp_path / "here" / "photographs")
     sizes = {path.name: Image.open(path).size for path in (folder / "train").iterdir()}
     assert sizes == {
-        "Alp-1024.png": (1024, 640),
-        "Alp-512.png": (512, 320),
-        "Alp-342.png": (342, 214),
-        "grass-1024.png": (1024, 546),
-        "grass-512.png": (512, 273),
-        "grass-342.png": (342, 182),
+        "Alp-640.png": (640, 400),
+        "Alp-400.png": (400, 250),
+        "Alp-256.png": (256, 160),
+        "grass-640.png": (640, 341),
+        "grass-400.png": (400, 213),
+        "grass-256.png": (256, 137),
     }
     licences = (folder / photographs.LICENCES).read_text()
-    for said in ("train/grass-512.png", "Licence of hills", "test/china.jpg", "danielbuechele"):
+    for said in ("train/grass-400.png", "Licence of hills", "test/china.jpg", "danielbuechele"):
         assert said in licences
     assert os.listdir(folder.parent) == ["photographs"]
 
