@@ -1,6 +1,6 @@
 """From nothing to the first denoised image: what the extra `serve` takes.
 
-    python -m benchmarks.first_result [--pretrained fashion_mnist] [--json]
+    python -m benchmarks.first_result --pretrained clothes.keras [--json]
 
 Makes a virtual environment, installs this project with the extra `serve` by pip, and denoises an
 image with a pretrained model: the first time, when it is exported, and a second time. CPU seconds
@@ -82,7 +82,7 @@ def _cpu() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pretrained", default="fashion_mnist")
+    parser.add_argument("--pretrained", required=True, metavar="NAME")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     found = measure(given.pretrained)

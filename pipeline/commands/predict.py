@@ -53,7 +53,7 @@ def predict(
     """Denoise images: files, folders or CSVs, by a server or a SavedModel.
 
     Example: `denoise predict photos/ -o clean/ --server grpc://localhost:8500`, or
-    `denoise predict shirt.png -o tried/ --add-noise salt_pepper:0.1 --pretrained fashion_mnist`.
+    `denoise predict shirt.png -o tried/ --add-noise salt_pepper:0.1 --pretrained clothes.keras`.
     """
     from pipeline import config
 

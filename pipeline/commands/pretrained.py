@@ -25,7 +25,7 @@ def pretrained(
 
     `--pretrained NAME` of other commands takes them.
 
-    Example: `denoise pretrained`, or `denoise pretrained fashion_mnist`.
+    Example: `denoise pretrained`, or `denoise pretrained clothes.keras`.
     """
     from components.pretrained import kept
 
@@ -41,6 +41,9 @@ def _show(cards: list[Card], console: rich.console.Console) -> None:
     import rich.box
     import rich.table
 
+    if not cards:
+        console.print("No model comes with this version. `denoise keep` makes one of a run.")
+        return
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
     for column in ("name", "images", "parameters", "noise", "PSNR, dB", "noisy", "data"):
         right = column in ("parameters", "PSNR, dB", "noisy")

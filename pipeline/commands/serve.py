@@ -27,7 +27,7 @@ def serve(
     `--batching_parameters_file`; and `--host` for another address, `--page=false` for no page.
     New versions are picked up while it runs.
 
-    Example: `denoise serve --rest_api_port=9000`, or `denoise serve --pretrained fashion_mnist`.
+    Example: `denoise serve --rest_api_port=9000`, or `denoise serve --pretrained clothes.keras`.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
