@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-MAX_PIXELS = 1 << 21
+MAX_PIXELS = 1 << 20
 """Of an image that a model of any size answers: a network's layers hold some hundred times as much,
 so what is larger goes in tiles, as the client sends it."""
 

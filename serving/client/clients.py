@@ -262,7 +262,8 @@ class _Client:
     def _most_pixels(self, takes: ModelShape) -> int:
         """Of a request with tiles, at most."""
         height, width, channels = takes
-        one = WHOLE if height is None or width is None else self._batch_size * height * width
+        # Of a model of any size, the server has several in work at once.
+        one = self._batch_size * height * width if height and width else WHOLE // 2
         return min(one, self._most_values() // channels)
 
 
@@ -327,7 +328,7 @@ class DenoiseClient(_Client):
         """Denoises encoded images.
 
         Args:
-          images: PNGs or JPEGs of the model's size: their bytes, or the paths of files.
+          images: PNGs or JPEGs of a size that the model takes: their bytes, or the paths of files.
 
         Returns:
           PNGs, in the same order.

@@ -151,7 +151,7 @@ def test_a_model_of_any_size(make, any_size, scheme, monkeypatch):
         rows = eight[0, :4, :6].reshape(1, -1)
         small = client.denoise(eight[:1, :4, :6])
         np.testing.assert_array_equal(client.denoise_rows(rows), small.reshape(1, -1))
-        monkeypatch.setattr(serving.client.clients, "WHOLE", 64 * 64)
+        monkeypatch.setattr(serving.client.clients, "WHOLE", 128 * 128)
         np.testing.assert_allclose(client.denoise(pixels), whole, atol=1e-5)
         colour = np.concatenate([pixels, pixels / 2, 1 - pixels], axis=-1)
         channels = [client.denoise(colour[..., i]) for i in range(3)]
