@@ -223,6 +223,7 @@ def _fit(
         initial_epoch=first,
         epochs=epochs,
         steps_per_epoch=images.steps,
+        shuffle=False,
         validation_data=validation,
         callbacks=called,
         verbose=0,

@@ -301,6 +301,7 @@ def _trial(job: Job, images: Images, policy: str, tell: Callable[[float], None])
         images.training(),
         epochs=job.training.epochs,
         steps_per_epoch=images.steps,
+        shuffle=False,
         validation_data=images.validation,
         callbacks=[progress],
         verbose=0,
