@@ -58,7 +58,9 @@ def resolved(settings: Settings, folder: pathlib.Path | str) -> Settings:
     try:
         return settings.with_data(**data)
     except pydantic.ValidationError as error:
-        reasons = "; ".join(problem["msg"] for problem in error.errors())
+        reasons = "; ".join(
+            problem["msg"].removeprefix("Value error, ") for problem in error.errors()
+        )
         raise UsageError(f"data.format is {kind} in {shown(path)}: {reasons}") from error
 
 
