@@ -169,7 +169,9 @@ class _Decoded:
         self._kind, self._tags = image.format, getattr(image, "tag_v2", {})
         self._channels = channels
         image.load()
-        self.image = PIL.ImageOps.exif_transpose(image)
+        # In place: else it is copied even where it is not turned.
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+        self.image = image
         self.deep = self.image.mode == "F" or self.image.mode.startswith("I")
 
     def pixels(
