@@ -16,10 +16,12 @@ import gzip
 import multiprocessing
 import pathlib
 import socket
+import struct
 import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -136,6 +138,19 @@ def _gzip_of_spaces(size: int) -> bytes:
     return gzip.compress(b" " * member) * max(size // member, 1)
 
 
+def _png_of_zeros(side: int) -> bytes:
+    """Black, of one bit a pixel: a thousandth of what it takes as pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    rows = zlib.compress(bytes((1 + (side + 7) // 8) * side), 9)
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    parts = (chunk(b"IHDR", head), chunk(b"IDAT", rows), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 def attacks(scale: float) -> dict[str, Attack]:
     """All of them by name, of a size that is a part of what was found to do harm. What they send
     is made when it is first sent."""
@@ -186,6 +201,14 @@ def attacks(scale: float) -> dict[str, Attack]:
         "images of one value, as many as are taken": _rpc(images(part(10_000))),
         "flood of empty strings": _rpc(
             lambda: one_value(DataType.STRING, 1, b"\x42\x00" * part(12 * 2**20))
+        ),
+        "images of 121 million pixels": _rpc(
+            lambda: predict(
+                "predict_encoded",
+                image_bytes=tensor(
+                    DataType.STRING, (10,), field(8, _png_of_zeros(part(11_000))) * 10
+                ),
+            )
         ),
         "a wrong shape of 256 MB": _rpc(
             lambda: predict("serving_default", image=_one_float(part(2**26)))

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.export.requests import write_warmup_requests
 from components.image.pixels import MAX_PIXEL, normalise, quantise
-from components.image.reader import read_batch_in_graph, read_in_graph
+from components.image.reader import read_batch_in_graph, read_in_graph, size_in_head
 
 if TYPE_CHECKING:
     import keras
@@ -166,7 +166,7 @@ class _AnySize(_Endpoints):
         import tensorflow as tf
 
         def one(encoded: Any) -> Any:
-            with tf.control_dependencies([_few_pixels("image_bytes", _size_in_head(encoded))]):
+            with tf.control_dependencies([_few_pixels("image_bytes", size_in_head(encoded))]):
                 image = read_in_graph(tf.identity(encoded), self._shape[-1])
             images = tf.cast(image, tf.float32)[None] * (1 / MAX_PIXEL)
             return tf.io.encode_png(tf.cast(quantise(self._denoise(images))[0], tf.uint8))
@@ -232,29 +232,6 @@ def _few_pixels(name: str, size: Any) -> Any:
         "as DenoiseClient sends it), found height and width"
     )
     return tf.debugging.Assert(few, [expected, size])
-
-
-def _size_in_head(encoded: Any) -> Any:
-    """int32 (2,), height and width of a PNG or JPEG before it is decoded; zeros of anything else,
-    which decoding refuses."""
-    import tensorflow as tf
-
-    def of_png() -> Any:
-        sizes = tf.io.decode_raw(
-            tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False
-        )  # PNG 1.2, 4.1.1
-        return tf.ensure_shape(sizes, (2,))[::-1]
-
-    def of_jpeg() -> Any:
-        return tf.image.extract_jpeg_shape(encoded)[:2]
-
-    return tf.case(
-        [
-            (tf.equal(tf.strings.substr(encoded, 0, 3), b"\xff\xd8\xff"), of_jpeg),
-            (tf.equal(tf.strings.substr(encoded, 0, 8), b"\x89PNG\r\n\x1a\n"), of_png),
-        ],
-        default=lambda: tf.zeros(2, tf.int32),
-    )
 
 
 def _sized(name: str, values: Any, each: tuple[int, ...]) -> Any:

@@ -336,6 +336,29 @@ def _in_channels(rgb: Any, channels: int) -> Any:
     return tf.cast(_luma(tf.cast(rgb, tf.float32)), tf.uint8) if channels == 1 else rgb
 
 
+def size_in_head(encoded: Any) -> Any:
+    """int32 (2,): height and width of a PNG or JPEG before it is decoded; zeros of anything else,
+    which decoding refuses."""
+    import tensorflow as tf
+
+    def of_png() -> Any:
+        sizes = tf.io.decode_raw(
+            tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False
+        )  # PNG 1.2, 4.1.1
+        return tf.ensure_shape(sizes, (2,))[::-1]
+
+    def of_jpeg() -> Any:
+        return tf.image.extract_jpeg_shape(encoded)[:2]
+
+    return tf.case(
+        [
+            (tf.equal(tf.strings.substr(encoded, 0, len(_JPEG)), _JPEG), of_jpeg),
+            (tf.equal(tf.strings.substr(encoded, 0, len(_PNG)), _PNG), of_png),
+        ],
+        default=lambda: tf.zeros(2, tf.int32),
+    )
+
+
 def read_batch_in_graph(encoded: Any, shape: tuple[int, int, int]) -> Any:
     """`read_in_graph` of images of one size.
 
@@ -353,19 +376,25 @@ def read_batch_in_graph(encoded: Any, shape: tuple[int, int, int]) -> Any:
 
     height, width, channels = shape
 
-    def each(read: Any, depth: int) -> Any:
+    expected = f"image_bytes: expected a PNG or JPEG of {width}x{height} pixels, found shape"
+
+    def of_any() -> Any:
         def one(content: Any) -> Any:
-            image = read(content)
-            found = tf.shape(image)
-            expected = (
-                f"image_bytes: expected a PNG or JPEG of {width}x{height} pixels, found shape"
+            # A small file may hold an image that fills the memory.
+            size = size_in_head(content)
+            upright, turned = (
+                tf.reduce_all(tf.equal(size, sides)) for sides in ((height, width), (width, height))
             )
+            no_image = tf.equal(tf.reduce_sum(tf.abs(size)), 0)
+            right = upright | turned | no_image
+            with tf.control_dependencies([tf.debugging.Assert(right, [expected, size])]):
+                image = read_in_graph(content, channels)
+            found = tf.shape(image)
             right = tf.reduce_all(tf.equal(found[:2], (height, width)))
             with tf.control_dependencies([tf.debugging.Assert(right, [expected, found])]):
-                return tf.reshape(image, (height, width, depth))
+                return tf.reshape(image, shape)
 
-        spec = tf.TensorSpec((height, width, depth), tf.uint8)
-        return tf.map_fn(one, encoded, fn_output_signature=spec)
+        return tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
 
     def of_pngs() -> Any:
         # Their heads tell the size.
@@ -380,10 +409,14 @@ def read_batch_in_graph(encoded: Any, shape: tuple[int, int, int]) -> Any:
         return _in_channels(rgb, channels)
 
     def of_jpegs() -> Any:
-        return _in_channels(each(_decoded_jpeg, 3), channels)
+        def one(content: Any) -> Any:
+            size = tf.image.extract_jpeg_shape(content)[:2]
+            right = tf.reduce_all(tf.equal(size, (height, width)))
+            with tf.control_dependencies([tf.debugging.Assert(right, [expected, size])]):
+                return tf.reshape(_decoded_jpeg(content), (height, width, 3))
 
-    def of_any() -> Any:
-        return each(lambda content: read_in_graph(content, channels), channels)
+        spec = tf.TensorSpec((height, width, 3), tf.uint8)
+        return _in_channels(tf.map_fn(one, encoded, fn_output_signature=spec), channels)
 
     sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     png_head = _PNG + b"\0\0\0\rIHDR" + sizes + b"\x08"

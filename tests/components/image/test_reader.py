@@ -315,6 +315,21 @@ def test_a_batch_is_as_good_as_its_worst_image(batch_in_graph):
         batch_in_graph[1]([right, right[:-20]])
 
 
+def test_an_image_that_would_fill_the_memory_is_not_decoded(batch_in_graph):
+    """Its data are missing: decoding would say so."""
+    size = (20_000).to_bytes(4, "big")
+    right = _encoded(PIL.Image.new("1", (WIDTH, HEIGHT)), "PNG")
+    png = right[:16] + size + size + right[24:29]
+    whole = _encoded(PIL.Image.new("L", (WIDTH, HEIGHT)), "JPEG")
+    frame = whole.index(b"\xff\xc0") + 5  # ITU T.81, B.2.2
+    jpeg = whole[:frame] + (20_000).to_bytes(2, "big") * 2 + whole[frame + 4 :]
+    for wrong in (png, jpeg):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"of {WIDTH}x{HEIGHT} pixels"):
+            batch_in_graph[1]([wrong])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"of {WIDTH}x{HEIGHT} pixels"):
+            batch_in_graph[1]([right, wrong])
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
 def test_a_graph_reads_any_exif(in_graph, tail):
