@@ -74,7 +74,8 @@ class Card(_Part):
     figures: tuple[Figures, ...]
     """On all test images."""
     sample: tuple[Figures, ...]
-    """On the images of `NAME.png`, with the noise of their numbers: what a test can measure."""
+    """On the images of `NAME.png`, with the noise of their numbers: what a test can measure. None
+    of noise that pairs have."""
     versions: dict[str, str]
     """Of the packages that made it."""
     bytes: int

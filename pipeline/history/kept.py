@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from components.base.errors import ModelError, UsageError, WorkspaceError
-from components.base.settings import Settings
+from components.base.settings import GIVEN, Settings
 from components.csv_ingestion.result import STEPS as INGESTIONS
 from components.evaluation.result import ALL
 from components.pretrained import kept
@@ -90,7 +90,10 @@ def keep(
             for row in run.metrics
             if row.label == ALL and row.noise != ALL
         ),
-        "sample": kept.measure(load_denoiser(run.model), images, settings.noise),
+        # Noise that pairs have is not there to be drawn.
+        "sample": ()
+        if GIVEN in settings.noise.evaluation
+        else kept.measure(load_denoiser(run.model), images, settings.noise),
         "versions": {
             name: importlib.metadata.version(package) for name, package in _PACKAGES.items()
         },
