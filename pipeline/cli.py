@@ -98,6 +98,7 @@ def main() -> NoReturn:
     is raised is a fault of ours; its traceback is in the log, or where there is none, on the
     terminal.
     """
+    libraries.collect_rarely()
     libraries.calm()
     stopping = Stopping()
     arguments = sys.argv[1:]

@@ -74,6 +74,8 @@ def finished(figure: Any, name: str, title: str, description: str) -> Plot:
     """A drawn figure, as `Plot` describes it."""
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    # Laid out once: to do it again takes as long as to draw.
+    figure.set_layout_engine("none")
     return Plot(name, title, description, inline_svg(figure, name), png.getvalue())
 
 

@@ -135,7 +135,10 @@ def _of_another_size(loaded: Any, images: Any) -> list[str]:
 
 def main() -> None:
     end_with_parent()
+    libraries.collect_rarely()
     libraries.calm()
+    # As in TF Serving there is no Keras that the model could need.
+    libraries.load_tensorflow()
     model, reference, tolerance, examples = sys.argv[1:]
     print(json.dumps(check(model, reference, float(tolerance), int(examples))))
 

@@ -167,6 +167,8 @@ def serve(options: ServerOptions, started: Callable[[Addresses], None] | None = 
             # of which would walk through all of TensorFlow's modules: milliseconds each.
             gc.collect()
             gc.freeze()
+            # Few objects then, of which some hold a batch of images: Python's own thresholds.
+            gc.set_threshold(700, 10, 10)
             (started or _announce)(addresses)
 
         await _serve(options, stop, on_start)

@@ -36,7 +36,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from components.base import errors, object_store
+from components.base import errors, libraries, object_store
 from components.base.errors import DenoiseError, UsageError
 from components.csv_ingestion import data_folder
 from components.image_ingestion import folder as image_folder
@@ -242,6 +242,7 @@ def _put_out_version(step: str, parameter: str, executor_input: dict[str, Any]) 
 
 def main() -> None:
     """Entry point; the last lines of a failed step's log say which step failed, and why."""
+    libraries.collect_rarely()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     warnings.filterwarnings("ignore")
     try:
