@@ -31,7 +31,16 @@ FLOORS = {
     "serving": ({"protocol"}, {"client", "models"}, {"calls"}, {"server"}, {"predict"}),
     "pipeline": (
         {"bootstrap", "debian"},
-        {"config", "dag", "display", "fashion_mnist", "photographs", "stopping", "workspace"},
+        {
+            "config",
+            "dag",
+            "display",
+            "clothing",
+            "fashion_mnist",
+            "photographs",
+            "stopping",
+            "workspace",
+        },
         {"history"},
         {"runners", "benchmark"},
         {"commands"},

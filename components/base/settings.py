@@ -84,6 +84,8 @@ class DataSettings(_Section):
     format: Literal["auto", "csv", "images", "pairs"] = "auto"
     """`auto`: what lies in the folder. `images`: files of them below train and test. `pairs`: files
     of the same names below train/noisy and train/clean, and so for test."""
+    generated: int | None = Field(None, ge=60)
+    """Where no data are given: draw so many images of clothes in place of Fashion-MNIST."""
     classes: tuple[str, ...] = FASHION_MNIST_CLASSES
     """Names of the labels 0, 1, ...; a row with another label is bad. Empty: there are no labels.
     Of images, the names of their folders, which need not be given."""

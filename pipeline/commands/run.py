@@ -19,7 +19,8 @@ def run(
 ) -> None:
     """Run the pipeline: from CSVs or image files to a pushed model.
 
-    Without `--data` it takes Fashion-MNIST. A run that was killed goes on with its last
+    Without `--data` it takes Fashion-MNIST; `--preset smoke` draws images, and tries every step in
+    half a minute. A run that was killed goes on with its last
     unfinished step; steps whose inputs did not change are not run again.
 
     Example: `denoise run --set training.epochs=3`.
@@ -32,7 +33,8 @@ def run(
     with place.lock(), session(place.logs, "run", verbose) as (out, err, _):
         stream = err if as_json else out
         if data is None:
-            with display.Steps(stream, total=1) as steps, steps.step("Fashion-MNIST"):
+            name = "generated images" if settings.data.generated else "Fashion-MNIST"
+            with display.Steps(stream, total=1) as steps, steps.step(name):
                 settings, folder = data_source(settings, None, workspace)
         else:
             settings, folder = data_source(settings, data, workspace)

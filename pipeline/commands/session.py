@@ -151,7 +151,8 @@ def read_by(
 def data_source(
     settings: Settings, given: pathlib.Path | None, workspace: pathlib.Path
 ) -> tuple[Settings, pathlib.Path]:
-    """The data folder of `--data`, or Fashion-MNIST in the workspace, brought there if need be.
+    """The data folder of `--data`, or what the settings take without it: Fashion-MNIST or
+    generated images in the workspace, brought there if need be.
 
     Returns:
       The settings with the folder's format and classes, and the folder.
@@ -162,7 +163,11 @@ def data_source(
     """
     from components.ingestion import formats
 
-    if given is None:
+    if given is None and settings.data.generated is not None:
+        from pipeline.clothing import clothing
+
+        given = clothing(workspace, settings.data.generated, settings.image.shape)
+    elif given is None:
         from pipeline.fashion_mnist import fashion_mnist
 
         given = fashion_mnist(workspace)
