@@ -25,7 +25,7 @@ test: setup
 # TFX 1.21, also where the C library is too old for it: a local run, and the dry run as Kubeflow.
 test-modern:
 	@DENOISE_VENV="$(VENV)-modern" $(PYTHON) pipeline/bootstrap.py --modern
-	@"$(VENV)-modern"/bin/python -m pytest -m "not slow" $(or $(ARGS),tests/end_to_end/test_dry_run.py)
+	@"$(VENV)-modern"/bin/python -m pytest $(or $(ARGS),tests/end_to_end/test_dry_run.py -k processes)
 
 image-test: setup
 	@VENV="$(VENV)" tests/image/test.sh

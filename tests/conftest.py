@@ -1,6 +1,18 @@
 """What holds for every test: it writes into its own folder alone."""
 
+import gc
+
 import pytest
+
+from components.base import libraries
+
+libraries.collect_rarely()
+
+
+def pytest_collection_finish():
+    """What was imported stays, and need not be searched for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

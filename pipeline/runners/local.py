@@ -55,9 +55,9 @@ def run(
     launcher = _Launcher(settings, _prepare(settings, workspace, data), workspace)
     for line in launcher.set_aside:
         print(line, file=stream, flush=True)
-    # What is here stays: no process searches it for garbage, nor copies its pages for that.
-    gc.collect()
-    gc.freeze()
+    if libraries.untouched():
+        # What is here stays: no child searches it for garbage, nor copies its pages for that.
+        gc.freeze()
     seconds: dict[str, float] = {}
     failure: DenoiseError | None = None
     with display.Steps(stream, total=len(launcher.nodes)) as steps:

@@ -5,26 +5,25 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
-from tests import clothing
+from pipeline import clothing
+from tests import warm
 
-SETTINGS = (
-    # The default preset's bounds are Fashion-MNIST's.
-    "evaluation.thresholds={}",
-    "training.epochs=2",
-    "training.batch_size=32",
-    "training.precision=float32",
-    "model.arguments={widths: [8, 8, 8], mixer_blocks: 1, mixer_tokens: 8, mixer_channels: 8}",
-)
-TRAIN, TEST = 400, 60
+PRESET = "smoke"
+TRAIN, TEST = 400, 80
+"""Images that the preset draws."""
 LEFT_ALONE = "left_alone.json"
 """In the workspace of `finished`: the summary of its first run."""
+
+
+def options(*settings: str) -> list[str]:
+    """The preset, with settings laid over it."""
+    return ["--preset", PRESET, *(part for value in settings for part in ("--set", value))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +37,7 @@ class Denoise:
         return [sys.executable, "-m", "pipeline.cli", *arguments, "--workspace", self.workspace]
 
     def run_command(self, *settings: str) -> list[str]:
-        overrides = [part for value in (*SETTINGS, *settings) for part in ("--set", value)]
-        return self.command("run", "--data", self.data, "--json", *overrides)
+        return self.command("run", "--data", self.data, "--json", *options(*settings))
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess:
         return self._finish(self.command(*arguments))
@@ -47,30 +45,44 @@ class Denoise:
     def run(self, *settings: str) -> subprocess.CompletedProcess:
         return self._finish(self.run_command(*settings))
 
-    def run_killed_in(self, step: str, *settings: str) -> None:
-        """Kills a run, without a chance to clean up, while `step` is running."""
-        process = subprocess.Popen(
-            self.run_command(*settings),
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, *settings: str) -> warm.Process:
+        """Starts a run."""
+        return warm.Process("pipeline.cli", self.run_command(*settings)[3:], environment())
+
+    def run_killed_in(self, step: str, *settings: str) -> str:
+        """Kills a run, without a chance to clean up, while `step` is running.
+
+        Returns:
+          What it said on standard error.
+        """
+        process = self.start(*settings)
         try:
-            finished = 0
-            position = STEPS.index(step)
-            while finished < position:
-                line = process.stderr.readline()
-                assert line, f"the run ended before {step}"
-                finished += "✓" in line or "=" in line[:3]
+            self._wait_until_finished(STEPS.index(step), process)
             self._wait_until_begun(step, process)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            process.stderr.close()
+            process.kill()
+        return process.said()[1]
 
-    def _wait_until_begun(self, step: str, process: subprocess.Popen) -> None:
+    def run_killed_after(self, step: str, *settings: str) -> str:
+        """As `run_killed_in`, once `step` has ended."""
+        process = self.start(*settings)
+        try:
+            self._wait_until_finished(STEPS.index(step) + 1, process)
+        finally:
+            process.kill()
+        return process.said()[1]
+
+    def _wait_until_finished(self, number: int, process: warm.Process) -> None:
+        while self._finished(process) < number:
+            assert process.poll() is None, process.said()[1]
+            time.sleep(0.02)
+
+    @staticmethod
+    def _finished(process: warm.Process) -> int:
+        lines = process.said()[1].splitlines()
+        return sum("✓" in line or "=" in line[:3] for line in lines)
+
+    def _wait_until_begun(self, step: str, process: warm.Process) -> None:
         # In the middle of training: after an epoch was backed up.
         begun = {"Trainer": "resume/*/epoch-*"}.get(step, "*/*")
         deadline = time.monotonic() + 120
@@ -87,9 +99,7 @@ class Denoise:
         return sorted(child.name for child in serving.iterdir()) if serving.exists() else []
 
     def _finish(self, command: list) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            command, env=environment(), capture_output=True, text=True, timeout=400
-        )
+        return warm.call("pipeline.cli", command[3:], environment())
 
 
 STEPS = [
@@ -116,16 +126,17 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    clothing.write_csvs(folder, train=TRAIN, test=TEST, seed=7)
-    return folder
+    """What the preset draws."""
+    return clothing.clothing(tmp_path_factory.mktemp("data"), TRAIN + TEST, (28, 28, 1))
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, data):
-    """A workspace in which a run has ended well; tests that come later may run on in it."""
-    denoise = Denoise(tmp_path_factory.mktemp("workspace"), data)
-    done = denoise.run()
+def finished(tmp_path_factory):
+    """A workspace in which a newcomer's first run has ended well; tests that come later may run on
+    in it."""
+    workspace = tmp_path_factory.mktemp("workspace")
+    denoise = Denoise(workspace, workspace / "generated" / f"{TRAIN + TEST}x28x28x1")
+    done = denoise.call("run", "--preset", PRESET, "--json")
     assert done.returncode == 0, done.stderr[-4000:]
     shutil.copy(denoise.workspace / "summary.json", denoise.workspace / LEFT_ALONE)
     return denoise

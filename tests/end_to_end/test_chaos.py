@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import time
 
 import pytest
 
 from pipeline.workspace import Workspace
-from tests.end_to_end.conftest import LEFT_ALONE, Denoise, environment
+from tests.end_to_end.conftest import LEFT_ALONE, Denoise
 
-KILLS = 3
+KILLS = 2
 MANY_KILLS = 8
 
 
 def _killed_after(denoise: Denoise, seconds: float) -> bool:
     """Kills a run and all its processes; whether it was not over by then."""
-    process = subprocess.Popen(
-        denoise.run_command(),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = denoise.start()
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
         return True
-    assert process.returncode == 0
+    assert process.poll() == 0
     return False
 
 

@@ -13,12 +13,15 @@ import time
 
 import pytest
 
-from tests.end_to_end.conftest import SETTINGS, Denoise, environment
+from tests.end_to_end.conftest import Denoise, environment, options
 
-OVERRIDES = [part for value in SETTINGS for part in ("--set", value)]
 PROGRESS = r"(    \S.*\n)*"
 """Said every 30 seconds, on a slow machine."""
 LOG_LINE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} I serving\.\S+: .*\n"
+
+
+LONG = (pytest.mark.slow, pytest.mark.ci)
+"""Of commands that do the same as others around their work."""
 
 
 def _steps(*names: str) -> str:
@@ -30,10 +33,10 @@ def _arguments(command: str, denoise: Denoise, folder: pathlib.Path) -> list[str
     data = ["--data", str(denoise.data)]
     (csv,) = (denoise.data / "test").glob("*.csv")
     compiled = ["--image", "denoise:1", "--pipeline-root", "s3://models/denoise"]
-    compiled += ["--output", str(folder / "pipeline.yaml"), *OVERRIDES]
+    compiled += ["--output", str(folder / "pipeline.yaml"), *options()]
     arguments = {
         "data": data,
-        "run": [*data, *OVERRIDES],
+        "run": [*data, *options()],
         "evaluate": data,
         "benchmark": [*data, "--limit", "20", "--set", "report.classifier=false"],
         "predict": [str(csv), "-o", str(folder / "predicted")],
@@ -69,9 +72,9 @@ def _start(denoise: Denoise, command: str, arguments: list[str], **others: str) 
         ("status", ""),
         ("data", _steps("data")),
         ("run", ""),
-        ("evaluate", _steps("evaluate")),
+        pytest.param("evaluate", _steps("evaluate"), marks=LONG),
         ("predict", _steps("predict")),
-        ("report", _steps("report")),
+        pytest.param("report", _steps("report"), marks=LONG),
         ("compile", ""),
         pytest.param(
             "benchmark",
@@ -113,7 +116,12 @@ SIGINT_ALWAYS = [
 
 @pytest.mark.parametrize("number", SIGINT_ALWAYS)
 @pytest.mark.parametrize(
-    "command", ["run", "evaluate", "benchmark", "predict", "report", "dry run", "train-worker"]
+    "command",
+    [
+        *("run", "predict", "dry run"),
+        *(pytest.param(command, marks=LONG) for command in ("evaluate", "benchmark", "report")),
+        pytest.param("train-worker", marks=LONG),
+    ],
 )
 def test_a_signal_ends_a_long_command(finished, tmp_path, command, number):
     """In the middle of its work: TensorFlow is loaded, and the imports after it are under way."""

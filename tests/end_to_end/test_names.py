@@ -16,7 +16,7 @@ def test_names_of_every_kind_and_a_workspace_that_moves(tmp_path):
     (data / "train" / "._B.CSV").write_bytes(b"\0\5\x16\7")
     workspace = tmp_path / "w s" / "q\"' p%41 #1 é ]"
     denoise = Denoise(workspace, data.parent)
-    settings = ("training.epochs=1", "report.classifier=false")
+    settings = ("report.classifier=false",)
     done = denoise.run(*settings)
     assert done.returncode == 0, done.stderr[-4000:]
     assert denoise.summary()["outcome"] == "pushed"

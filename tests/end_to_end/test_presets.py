@@ -1,7 +1,8 @@
 """Every preset from CSVs to a pushed model that answers, on small data.
 
 The CSVs have no header, as those of the MNIST script have none. All presets run in one process
-and one workspace, where they share what the cache holds. Those that are not quick are `slow`.
+and one workspace, where they share what the cache holds. A dense model is quick; the smoke preset
+is tested in test_run.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from tests import clothing
 from tests.components.models.test_every_model import CODES
 from tests.end_to_end.served import assert_every_signature_answers_as_keras
 
-QUICK = ("windsor_cae",)
-"""The default preset is tested in test_run, and a dense model below."""
+HELD_ALONE = ("default", "windsor_cae")
+"""A U-Net with all its parts, and a convolutional autoencoder with a code."""
 OVERRIDES = [
     # One ingestion for all.
     "image={height: 28, width: 28, channels: 1}",
@@ -53,15 +54,19 @@ def _run(name, overrides, data, workspace):
     return summary.read(workspace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        pytest.param(name, marks=[pytest.mark.ci] if name in HELD_ALONE else [])
         for name in config.preset_names()
     ],
 )
 def test_a_preset_ends_in_a_pushed_model_that_answers(name, data, workspace):
-    result = _run(name, OVERRIDES, data, workspace)
+    _check(_run(name, OVERRIDES, data, workspace), name)
+
+
+def _check(result, name):
     assert result.outcome == "pushed"
     assert result.settings.preset == name
     assert result.data["rows"] == 120 + TEST
@@ -85,7 +90,7 @@ def test_a_preset_ends_in_a_pushed_model_that_answers(name, data, workspace):
 def test_the_tuners_findings_are_trained_with_and_reported(data, workspace):
     tuner = "tuner={enabled: true, trials: 2, epochs: 1, algorithm: random}"
     result = _run("dense_ae_2", [*OVERRIDES, tuner], data, workspace)
-    assert result.outcome == "pushed"
+    _check(result, "dense_ae_2")
     found = Tuning.model_validate(result.tuning)
     assert [trial.number for trial in found.trials] == [1, 2]
     assert found.trials[0].settings["training.learning_rate"] == 1e-3

@@ -28,10 +28,16 @@ from components.training.resume import Resume
 from pipeline.config import load
 from tests import transformed
 
+SMALL = (
+    "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
+    "noise.training=gaussian(sd=0.5)",
+    "noise.evaluation=['gaussian(sd=0.5)']",
+    "evaluation.thresholds={}",
+)
 SETTINGS = load(
     "default",
     [
-        "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
+        *SMALL,
         "training={epochs: 3, batch_size: 16, precision: float32, steps_per_execution: 4}",
     ],
 )
@@ -107,10 +113,17 @@ def test_the_exported_weights_are_the_best_ones(trained, examples):
     assert loss == pytest.approx(history["val_loss"].min(), abs=1e-4)
 
 
+@pytest.fixture
+def no_signatures(monkeypatch):
+    """The weights are exported, and not the SavedModel around them, which takes half the time."""
+    monkeypatch.setattr(trainer.signatures, "export_servable", lambda *_: None)
+
+
 class _KilledError(Exception):
     pass
 
 
+@pytest.mark.usefixtures("no_signatures")
 def test_a_killed_training_ends_as_one_left_alone(tmp_path, trained, examples, monkeypatch):
     """Stopped in epoch 2, before it is backed up: the rest is the same to the last bit."""
     on_epoch_end = callbacks.LearningRate.on_epoch_end
@@ -159,6 +172,7 @@ def test_the_callbacks_come_in_this_order(tmp_path, examples):
     }
 
 
+@pytest.mark.usefixtures("no_signatures")
 def test_other_settings_do_not_resume(tmp_path, examples, monkeypatch):
     def killed(self, epoch, logs=None):
         if epoch == 1:
@@ -171,7 +185,7 @@ def test_other_settings_do_not_resume(tmp_path, examples, monkeypatch):
     other = load(
         "default",
         [
-            "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
+            *SMALL,
             "training={epochs: 1, batch_size: 32, precision: float32}",
         ],
     )
@@ -184,13 +198,15 @@ def _warm(widths="[4, 4]"):
     return load(
         "default",
         [
-            f"model={{name: unet, arguments: {{widths: {widths}, blocks: 0, mixer_blocks: 0}}}}",
+            *SMALL,
+            f"model.arguments.widths={widths}",
             "training={epochs: 1, batch_size: 16, precision: float32, learning_rate: 1.0e-9, "
             "warm_start: true}",
         ],
     )
 
 
+@pytest.mark.usefixtures("no_signatures")
 def test_a_warm_start_begins_where_the_pushed_model_is(tmp_path, trained, examples):
     base = tmp_path / "base" / "Format-Serving"
     shutil.copytree(trained / "model" / "1" / "Format-Serving", base)
@@ -207,6 +223,7 @@ def test_a_warm_start_begins_where_the_pushed_model_is(tmp_path, trained, exampl
     assert run["started_from"] == "17"
 
 
+@pytest.mark.usefixtures("no_signatures")
 def test_a_warm_start_without_a_pushed_model_trains_from_nothing(tmp_path, examples):
     nothing = start.Start(version=start.NONE, data="00ff")
     start.write(nothing, tmp_path / "base")
@@ -234,6 +251,7 @@ def test_without_the_setting_a_base_model_is_left_alone(tmp_path, examples, monk
     assert [job.start for job in given] == [None]
 
 
+@pytest.mark.usefixtures("no_signatures")
 def test_what_the_tuner_found_is_trained_with_and_noted(tmp_path, examples):
     found = {"training.epochs": 1, "model.arguments.widths": "[4, 8]", "tuner/epochs": 2}
     hyperparameters = {"space": [], "values": found}
@@ -245,11 +263,12 @@ def test_what_the_tuner_found_is_trained_with_and_noted(tmp_path, examples):
     assert report["parameters"] == expected.count_params()
 
 
+@pytest.mark.usefixtures("no_signatures")
 def test_fixed_noise_and_streaming_train_too(tmp_path, examples):
     settings = load(
         "default",
         [
-            "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
+            *SMALL,
             "training={epochs: 2, batch_size: 16, noise: fixed, cache: disk, "
             "early_stopping_patience: 1, loss: mse, schedule: constant, precision: float32}",
         ],
@@ -259,6 +278,7 @@ def test_fixed_noise_and_streaming_train_too(tmp_path, examples):
     assert np.isfinite(history["val_loss"]).all()
 
 
+@pytest.mark.usefixtures("no_signatures")
 @pytest.mark.parametrize("noise", ["fresh", "fixed"])
 def test_images_on_the_device_train_as_those_in_memory_do(tmp_path, examples, noise):
     histories = {}
@@ -266,7 +286,7 @@ def test_images_on_the_device_train_as_those_in_memory_do(tmp_path, examples, no
         settings = load(
             "default",
             [
-                "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
+                *SMALL,
                 f"training={{epochs: 2, batch_size: 16, precision: float32, cache: {cache}, "
                 f"noise: {noise}}}",
             ],

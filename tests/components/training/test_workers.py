@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import signal
-import subprocess
-import sys
 import time
 
 import keras
@@ -19,16 +16,8 @@ from components.training import images as training_input
 from components.training import recipe, trainer, workers
 from components.training.result import HISTORY_FILE, KERAS_FILE, TRAINING_FILE, WORKERS_FILE
 from pipeline.config import load
-from tests import transformed
+from tests import transformed, warm
 from tests.ports import free_ports
-
-ROOT = pathlib.Path(__file__).parents[3]
-TRAIN = """
-import json, sys, types
-from components.training import trainer
-if __name__ == "__main__":
-    trainer.run_fn(types.SimpleNamespace(**json.loads(sys.argv[1])))
-"""
 
 
 def _settings(*more):
@@ -38,6 +27,8 @@ def _settings(*more):
             "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
             "training={epochs: 3, batch_size: 15, precision: float32, steps_per_execution: 2, "
             "noise: fixed}",
+            "noise.evaluation=['gaussian(sd=0.5)']",
+            "evaluation.thresholds={}",
             *more,
         ],
     )
@@ -66,35 +57,22 @@ class Machines:
         self._cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(number)]}
         self.started = []
 
-    def start(self, command):
-        index = len(self.started)
-        task = {"type": "worker", "index": index}
-        environment = {
-            **os.environ,
-            "TF_CONFIG": json.dumps({"cluster": self._cluster, "task": task}),
-        }
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def _start(self, module, *arguments):
+        task = {"type": "worker", "index": len(self.started)}
+        config = json.dumps({"cluster": self._cluster, "task": task})
+        process = warm.Process(module, arguments, {**os.environ, "TF_CONFIG": config})
         self.started.append(process)
         return process
 
     def train(self, fn_args):
-        return self.start(["-c", TRAIN, json.dumps(fn_args)])
+        return self._start("tests.components.training.machine", json.dumps(fn_args))
 
     def help_with(self, workspace):
-        return self.start(["-m", "pipeline.cli", "train-worker", "--workspace", str(workspace)])
+        return self._start("pipeline.cli", "train-worker", "--workspace", workspace)
 
     def finish(self):
         for process in self.started:
-            output, _ = process.communicate(timeout=400)
-            assert process.returncode == 0, output[-3000:]
+            assert process.wait(400) == 0, process.said()[1][-3000:]
 
 
 @pytest.fixture
@@ -107,9 +85,7 @@ def machines():
 
     yield of
     for process in (process for each in made for process in each.started):
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -168,11 +144,9 @@ def test_workers_that_are_told_different_things_say_so(tmp_path, examples, machi
         settings = _settings("training.strategy=multi_worker", f"seed={seed}")
         cluster.train(_fn_args(tmp_path / f"{number}", examples, settings))
     for process in cluster.started:
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode != 0
-        assert (
-            "UsageError: training.strategy=multi_worker: the workers differ in settings" in output
-        )
+        assert process.wait(240) != 0
+        message = "UsageError: training.strategy=multi_worker: the workers differ in settings"
+        assert message in process.said()[1]
 
 
 @pytest.mark.slow
@@ -209,12 +183,11 @@ def test_when_one_dies_the_other_ends_and_both_go_on_later(tmp_path, examples, m
     deadline = time.monotonic() + 120
     while not list(resume.glob("*/epoch-*")):
         assert time.monotonic() < deadline
-        assert first.poll() is None, first.communicate()[0][-3000:]
+        assert first.poll() is None, first.said()[1][-3000:]
         time.sleep(0.2)
-    os.killpg(second.pid, signal.SIGKILL)
-    output, _ = first.communicate(timeout=180)
-    assert first.returncode != 0, output[-3000:]
-    assert "another worker ended" in output
+    second.kill()
+    assert first.wait(180) != 0, first.said()[1][-3000:]
+    assert "another worker ended" in first.said()[1]
 
     cluster = machines(2)
     cluster.train(fn_args)
