@@ -20,6 +20,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import IO, Any, NoReturn
 
 
@@ -112,8 +113,12 @@ def _called(
 ) -> NoReturn:
     streams = [file.open("ab", buffering=0) for file in said]
     if forked_tasks:
+        from components.base import child
+        from pipeline.runners.kubeflow import compile
         from pipeline.runners.kubeflow.dry_run import launcher
 
+        # It builds models, and what TensorFlow has computed in may not fork.
+        compile.check_names = partial(child.call, compile.check_names, fork=True)
         launcher.subprocess.Popen = _Task  # type: ignore[attr-defined]
     _become(command, streams, environment, folder)
 

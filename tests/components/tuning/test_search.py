@@ -186,6 +186,7 @@ REAL = load(
     [
         "image={height: 8, width: 8, channels: 1}",
         "model={name: unet, arguments: {widths: [4], blocks: 0, mixer_blocks: 0}}",
+        "noise.training=gaussian(sd=0.5)",
         "training={batch_size: 16, precision: float32}",
         "tuner={trials: 3, epochs: 1, images: 32, algorithm: random, search_space: {"
         "training.noise: {choices: [fresh, fixed]}, "
