@@ -204,7 +204,7 @@ def test_data_that_is_not_there_is_named_in_the_last_line(
     assert end.value.code == DataError.exit_status
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"denoise: {task}: s3://models/data holds no files. A data folder holds train/*.csv[.gz] "
-        "and test/*.csv[.gz], or span-N folders that do."
+        "and test/*.csv[.gz], or images below train/ and test/, or span-N folders that do."
     )
 
 
