@@ -125,7 +125,7 @@ def test_a_shell_completes_commands_and_options():
         )
         return done.stdout.split()
 
-    assert completed("denoise", "pre") == ["predict"]
+    assert completed("denoise", "pred") == ["predict"]
     assert "--server" in completed("denoise", "predict", "--s")
     help_text = _call("--help").stdout
     assert "--install-completion" in help_text
