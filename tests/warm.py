@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import types
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import IO, Any, NoReturn
@@ -119,7 +120,9 @@ def _called(
 
         # It builds models, and what TensorFlow has computed in may not fork.
         compile.check_names = partial(child.call, compile.check_names, fork=True)
-        launcher.subprocess.Popen = _Task  # type: ignore[attr-defined]
+        vars(launcher)["subprocess"] = types.SimpleNamespace(
+            Popen=_Task, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT
+        )
     _become(command, streams, environment, folder)
 
 

@@ -8,7 +8,6 @@ import typer
 
 from components.base import files, plugins
 from components.base.errors import UsageError
-from components.base.settings import GIVEN
 from pipeline.commands import options
 from pipeline.commands.session import answer, data_source, read_by, session
 from pipeline.commands.version import require
@@ -48,6 +47,8 @@ def benchmark(
 
         steps.total = benchmarking.STEPS
         settings, folder = data_source(settings, data, workspace)
+        from components.base.settings import GIVEN
+
         if GIVEN in settings.noise.evaluation:
             raise UsageError(
                 "noise.evaluation=[given]: the benchmark adds noise itself. Give noises, such as "

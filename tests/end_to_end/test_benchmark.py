@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import clothing
 from pipeline.benchmark.contents import ALL, Benchmark
-from tests.end_to_end.conftest import PRESET
+from tests.end_to_end.conftest import PRESET, options
 
 NOISE = "salt_pepper(rate=0.1)"
 
@@ -18,7 +18,7 @@ def arguments(finished, tmp_path_factory):
     folder = clothing.write_csvs(tmp_path_factory.mktemp("data"), train=30, test=1)
     shutil.rmtree(folder / "test")
     shutil.copytree(finished.data / "test", folder / "test")
-    return ["benchmark", "--data", str(folder), "--set", f"noise.evaluation=['{NOISE}']"]
+    return ["benchmark", "--data", str(folder), *options(f"noise.evaluation=['{NOISE}']")]
 
 
 @pytest.fixture(scope="module")
