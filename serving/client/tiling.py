@@ -36,6 +36,8 @@ a hundred times as much as the picture."""
 _ALIGNMENT = 32
 """Tiles of a model of any size begin at multiples of this many pixels: a network that halves its
 images five times then sees each of their pixels at the same place of its grid."""
+_TOGETHER = 1 << 17
+"""Pixels of small tiles in a batch: more are not faster on a CPU, and take memory."""
 _FIXED_OVERLAP = 32
 _RAMP = 16
 _PROBE = (128, 512)
@@ -364,7 +366,7 @@ def denoise_any(
     cut = tiling(shape, size, margin)
     for index, pixels in enumerate(images):
         blend = Blend(pixels, cut, channels)
-        for batch in blend.batches(WHOLE):
+        for batch in blend.batches(_TOGETHER):
             blend.add(batch.number, denoise(batch.images))
             told((index + blend.done) / len(images))
         result[index] = blend.result

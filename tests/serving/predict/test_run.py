@@ -180,7 +180,7 @@ def test_a_large_picture_tells_its_progress(local, tmp_path, caplog, monkeypatch
     monkeypatch.setattr(predicting, "_BATCH_PIXELS", 500)
     Image.new("L", (60, 2000), 100).save(tmp_path / "large.png")
     write_image(tmp_path / "small.png", 50)
-    monkeypatch.setattr("serving.client.tiling.WHOLE", 24 * 100)
+    monkeypatch.setattr("serving.client.tiling._TOGETHER", 24 * 100)
     with caplog.at_level(logging.INFO, "denoise.progress"):
         done = predict([tmp_path / "large.png", tmp_path / "small.png"], tmp_path / "out", local)
     told = [record.getMessage() for record in caplog.records]
