@@ -217,9 +217,11 @@ class Benchmark(pydantic.BaseModel):
         )
 
     def class_name(self, label: str) -> str:
-        """For people."""
+        """For people; empty where images have none."""
         number = int(label)
-        return self.classes[number] if 0 <= number < len(self.classes) else label
+        if number < 0:
+            return ""
+        return self.classes[number] if number < len(self.classes) else label
 
     def what_for(self, result: Result) -> str:
         """What a method was trained on or tuned to, in a few words, for a row of a table."""

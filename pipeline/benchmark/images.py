@@ -12,6 +12,8 @@ import numpy as np
 from components.evaluation.measure import METRICS, Denoise, Measurement
 from pipeline.benchmark.contents import ALL, CleanImages, Figures, Result, Tuning
 
+_SHOWN = 8
+"""Images without a class that are looked at."""
 Classify = Callable[[np.ndarray], np.ndarray]
 """float32 (N, H, W, C) in [0, 1] to labels, int64 (N,)."""
 
@@ -147,8 +149,11 @@ class NoisyImages:
         }
 
     def shown(self) -> list[int]:
-        """Positions of the images to be looked at: of each class the one with the least key."""
+        """Positions of the images to be looked at: of each class the one with the least key; some,
+        where there are no classes."""
         labels = self.images.labels
+        if (labels < 0).all():
+            return list(range(min(_SHOWN, len(labels))))
         return [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)]
 
     def strip(self, images: np.ndarray) -> str:

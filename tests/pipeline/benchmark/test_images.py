@@ -97,3 +97,9 @@ def test_a_strip_shows_one_image_of_each_class(noisy):
     assert noisy.images.labels[first] == 0
     shown = np.asarray(picture)[:, :28, 0]
     np.testing.assert_array_equal(shown, noisy.images.pixels[first].reshape(28, 28))
+
+
+def test_without_classes_some_images_are_looked_at():
+    _, pixels, keys = _rows()
+    images = Images.gather(iter([(np.full(COUNT, -1), pixels, keys)]), SHAPE)
+    assert NoisyImages(images, NOISES, SEED, batch_size=16).shown() == list(range(8))

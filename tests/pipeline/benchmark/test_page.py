@@ -98,3 +98,10 @@ def test_figures_follow_the_readers_colours(found):
     assert "Best model: unet, blind, 20.0 dB." in drawn["bars"][0].description
     assert "Noisy input: 9.0 dB." in drawn["bars"][0].description
     assert "40.0 to 20.0 dB" in drawn["robustness"][0].description
+
+
+def test_without_classes_there_is_no_section_on_them(found):
+    assert "By class" in page.render(found, plots.plots(found))
+    without = found.model_copy(update={"classes": []})
+    assert without.class_name("-1") == ""
+    assert "By class" not in page.render(without, plots.plots(without))
