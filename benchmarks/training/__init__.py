@@ -1,0 +1,1 @@
+"""Recipes beside each other: what they reach, and after how many seconds."""
