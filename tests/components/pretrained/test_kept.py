@@ -154,10 +154,10 @@ def test_a_shipped_model_keeps_what_its_card_says(name):
 
 @SHIPPED
 def test_the_sample_of_a_shipped_model_is_like_all_test_images(name):
-    """A few images: their mean is within 1.5 dB of that of all."""
+    """A few images: their mean is within 3 dB of that of all."""
     card = kept.find(name).card
     assert [figures.noise for figures in card.figures] == list(card.noise.evaluation)
     for whole, sample in zip(card.figures, card.sample, strict=True):
         assert whole.noise == sample.noise
-        assert whole.psnr == pytest.approx(sample.psnr, abs=1.5)
+        assert whole.psnr == pytest.approx(sample.psnr, abs=3)
         assert whole.psnr > whole.noisy_psnr + 3
