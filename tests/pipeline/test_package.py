@@ -72,7 +72,7 @@ RIGHT = """
     def denoise(noisy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with DenoiseClient("grpc://localhost:8500", timeout=3.0, tls=Tls()) as client:
             versions: list[VersionStatus] = client.status()
-            height, width, channels = client.image_shape()
+            height, width, channels = client.row_shape()
             print(versions[0].version + height * width * channels)
             png: list[bytes] = client.denoise_png([b"..."])
             try:
