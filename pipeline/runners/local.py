@@ -68,10 +68,6 @@ def run(
             except Exception as error:
                 steps.finish("failed")
                 failure = explained(name, error, str(workspace.root))
-                damaged = launcher.set_damaged_aside()
-                if damaged:
-                    failure = RunError("\n".join([str(failure), *damaged]))
-                    failure.step = name
                 failure.__cause__ = error
                 break
             seconds[name] = steps.finish(launcher.steps.latest(name).state)
@@ -83,6 +79,12 @@ def run(
         result.report = str(page)
     summary.write(result, workspace)
     if failure is not None:
+        # After the summary and the report, which read what is moved.
+        damaged = launcher.set_damaged_aside()
+        if damaged:
+            told = RunError("\n".join([str(failure), *damaged]))
+            told.step, told.__cause__ = failure.step, failure.__cause__
+            failure = told
         raise failure
     return result
 
