@@ -96,7 +96,7 @@ def endure(
             watcher.join()
             swapper.stop.set()
             swapper.join()
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while _versions(rest_url).get(swapper.last) != "AVAILABLE":
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"version {swapper.last}: {_versions(rest_url)}")
