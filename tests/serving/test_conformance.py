@@ -467,7 +467,7 @@ def test_a_config_request_replaces_the_model_set(target, stub, model_stub, model
 
 
 def test_a_passed_deadline(stub):
-    code, _ = error_of(stub.Predict, predict_request(image=images(20_000)), timeout=0.0005)
+    code, _ = error_of(stub.Predict, predict_request(image=images(4_000)), timeout=0.0005)
     assert code == Code.DEADLINE_EXCEEDED
     stub.Predict(predict_request(image=images()))
 

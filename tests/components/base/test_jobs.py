@@ -169,6 +169,15 @@ def _once_begun(file, do) -> threading.Thread:
     return thread
 
 
+@pytest.fixture
+def interruptible():
+    """A shell's & has SIGINT ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_run_cancels_its_job(service, served, tmp_path):
     before = set(states(service))
     begun, record = tmp_path / "begun", tmp_path / "Step" / "job.json"
