@@ -221,6 +221,12 @@ def test_a_light_install_has_help_and_says_what_it_is(light):
     assert re.search(r"^packages +light", done.stdout, re.MULTILINE)
 
 
+def test_a_light_install_knows_the_pretrained_models(light):
+    done = light("pretrained", "fashion_mnist")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "licence: MIT" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
@@ -235,6 +241,7 @@ def test_a_light_install_has_help_and_says_what_it_is(light):
         (("noises",), "serve"),
         (("serve", "--model_base_path=/nonexistent"), "serve"),
         (("predict", "image.png", "-o", "clean", "--model", "saved_model"), "serve"),
+        (("predict", "image.png", "-o", "clean", "--pretrained", "fashion_mnist"), "serve"),
         (("predict", "image.png", "-o", "clean", "--server", "http://localhost:1"), "client"),
     ],
 )
