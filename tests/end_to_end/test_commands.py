@@ -54,13 +54,12 @@ def _start(denoise: Denoise, command: str, arguments: list[str], **others: str) 
     if name in ("compile", "models", "noises"):
         call = call[: call.index("--workspace")]
     return subprocess.Popen(
-        call,
+        # A shell's `&` would have SIGINT ignored; a preexec_fn would fork beside gRPC's threads.
+        ["env", "--default-signal=INT", *call],
         env={**environment(), **others},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's `&` would have SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

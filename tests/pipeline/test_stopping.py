@@ -69,14 +69,17 @@ def start(tmp_path):
     """Starts `denoise work` with a body, and waits until it works."""
     processes = []
 
-    def start(body: str, grace: float = 30.0, **options) -> subprocess.Popen:
+    def start(
+        body: str, grace: float = 30.0, signals: str = "--default-signal=INT", **options
+    ) -> subprocess.Popen:
         code = COMMAND.format(folder=str(tmp_path), grace=grace, body=textwrap.indent(body, "    "))
-        # A shell's `&` would have SIGINT ignored.
-        options.setdefault(
-            "preexec_fn", lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-        )
+        # A shell's `&` would have SIGINT ignored. Not by a preexec_fn: with one Python forks, and
+        # gRPC's threads may end the child before its exec.
         process = subprocess.Popen(
-            [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, **options
+            ["env", signals, sys.executable, "-c", code],
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
         )
         processes.append(process)
         deadline = time.monotonic() + 60
@@ -166,7 +169,7 @@ waits()
 
 def test_what_is_ignored_stays_ignored(start):
     """`nohup denoise run` outlives its terminal."""
-    process = start(WAITS, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = start(WAITS, signals="--ignore-signal=HUP")
     process.send_signal(signal.SIGHUP)
     time.sleep(0.5)
     assert process.poll() is None
