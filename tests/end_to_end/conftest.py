@@ -73,12 +73,13 @@ class Denoise:
         return process.said()[1]
 
     def _wait_until_finished(self, number: int, process: warm.Process) -> None:
-        while self._finished(process) < number:
+        while self.finished(process) < number:
             assert process.poll() is None, process.said()[1]
             time.sleep(0.02)
 
     @staticmethod
-    def _finished(process: warm.Process) -> int:
+    def finished(process: warm.Process) -> int:
+        """The number of a run's steps that have ended."""
         lines = process.said()[1].splitlines()
         return sum("✓" in line or "=" in line[:3] for line in lines)
 

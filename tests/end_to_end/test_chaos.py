@@ -3,29 +3,65 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import random
-import subprocess
 import time
+from collections import Counter
 
 import pytest
 
+from pipeline import clothing
 from pipeline.workspace import Workspace
-from tests.end_to_end.conftest import LEFT_ALONE, Denoise
+from tests.end_to_end.conftest import LEFT_ALONE, STEPS, Denoise
 
 KILLS = 2
-MANY_KILLS = 8
+MANY_KILLS = 16
+SMALL = (
+    "training.epochs=3",
+    "model.name=dense_ae_2",
+    "model.arguments={}",
+    "noise.evaluation=[gaussian(sd=0.5)]",
+    "report.classifier_epochs=1",
+    "evaluation.min_gain=-100",
+)
+"""A run whose time is that of its steps' beginnings and ends, for a few seconds a kill."""
 
 
-def _killed_after(denoise: Denoise, seconds: float) -> bool:
-    """Kills a run and all its processes; whether it was not over by then."""
-    process = denoise.start()
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return True
-    assert process.poll() == 0
-    return False
+def _position(moment: float, left_alone: dict) -> tuple[int, float]:
+    """The step that a run was in after so many seconds, and for how long."""
+    seconds = [step["seconds"] for step in left_alone["steps"]]
+    seconds[0] += left_alone["seconds"] - sum(seconds)
+    step = 0
+    while moment > seconds[step] and step < len(seconds) - 1:
+        moment -= seconds[step]
+        step += 1
+    return step, moment
+
+
+def _killed_at(
+    denoise: Denoise, settings: tuple[str, ...], moment: float, left_alone: dict
+) -> str | None:
+    """Kills a run when it is as far as one left alone was after `moment` seconds.
+
+    The seconds of each step count, not those of the run: it may go on from an earlier kill, and
+    the machine may be busier than it was.
+
+    Returns:
+      The step it was in; None if it ended before.
+    """
+    step, seconds = _position(moment, left_alone)
+    process = denoise.start(*settings)
+    begun = time.monotonic() if step == 0 else None
+    while process.poll() is None:
+        finished = denoise.finished(process)
+        if finished == step and begun is None:
+            begun = time.monotonic()
+        if finished > step or (begun is not None and time.monotonic() - begun > seconds):
+            process.kill()
+            return [*STEPS, "the end"][finished]
+        time.sleep(0.02)
+    assert process.poll() == 0, process.said()[1][-4000:]
+    return None
 
 
 def _check_what_is_left(denoise: Denoise, served: set[str]) -> None:
@@ -41,41 +77,75 @@ def _check_what_is_left(denoise: Denoise, served: set[str]) -> None:
             assert found == served
 
 
-def _chaos(denoise: Denoise, left_alone: dict, served: set[str], seed: int, kills: int) -> None:
-    moments = random.Random(seed)
-    for _ in range(kills):
-        moment = moments.uniform(0, left_alone["seconds"])
-        if not _killed_after(denoise, moment):
+def _chaos(
+    denoise: Denoise,
+    settings: tuple[str, ...],
+    left_alone: tuple[dict, set[str]],
+    seed: int,
+    kills: int,
+) -> Counter:
+    """Kills a run at moments drawn over the whole length of one left alone, and lets it end then.
+
+    Returns:
+      The kills by step.
+    """
+    alone, served = left_alone
+    drawn = random.Random(seed)
+    killed: Counter = Counter()
+    for moment in sorted(drawn.uniform(0, alone["seconds"]) for _ in range(kills)):
+        step = _killed_at(denoise, settings, moment, alone)
+        if step is None:
             break
-        print(f"killed after {moment:.1f} s")
+        killed[step] += 1
         _check_what_is_left(denoise, served)
-    done = denoise.run()
+    done = denoise.run(*settings)
     assert done.returncode == 0, done.stderr[-4000:]
     summary = denoise.summary()
     assert summary["outcome"] in ("pushed", "unchanged")
     assert {step["state"] for step in summary["steps"]} <= {"done", "cached"}
-    assert summary["metrics"] == left_alone["metrics"]
+    assert summary["metrics"] == alone["metrics"]
     assert denoise.versions() == [summary["pushed_version"]]
     _check_what_is_left(denoise, served)
     assert not list(denoise.workspace.glob("pipeline_root/Trainer/resume/*"))
     assert not list(denoise.workspace.glob("**/*.partial"))
+    return killed
 
 
-@pytest.fixture(scope="module")
-def left_alone(finished) -> tuple[dict, set[str]]:
+def _left_alone(denoise: Denoise, summary: str) -> tuple[dict, set[str]]:
     """The summary of a run that nobody killed, and the files of the version it pushed."""
-    summary = json.loads((finished.workspace / LEFT_ALONE).read_text())
-    folder = finished.workspace / "serving" / "denoiser" / summary["pushed_version"]
-    return summary, {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    alone = json.loads((denoise.workspace / summary).read_text())
+    folder = denoise.workspace / "serving" / "denoiser" / alone["pushed_version"]
+    return alone, {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 @pytest.mark.timeout(1800)
-def test_killed_at_some_moments(tmp_path, data, left_alone):
-    _chaos(Denoise(tmp_path / "workspace", data), *left_alone, seed=0, kills=KILLS)
+def test_killed_at_some_moments(tmp_path, data, finished):
+    left_alone = _left_alone(finished, LEFT_ALONE)
+    _chaos(Denoise(tmp_path / "workspace", data), (), left_alone, seed=0, kills=KILLS)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> tuple[pathlib.Path, tuple[dict, set[str]]]:
+    """A few images, and what came of a run on them that nobody killed."""
+    folder = tmp_path_factory.mktemp("small")
+    clothing.write_csvs(folder / "data", train=150, test=20, seed=7)
+    denoise = Denoise(folder / "workspace", folder / "data")
+    done = denoise.run(*SMALL)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return denoise.data, _left_alone(denoise, "summary.json")
+
+
+@pytest.fixture(scope="module")
+def kills() -> Counter:
+    """The kills of all seeds so far, by step."""
+    return Counter()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("seed", range(1, 41))
-def test_killed_at_many_moments(tmp_path, data, left_alone, seed):
-    _chaos(Denoise(tmp_path / "workspace", data), *left_alone, seed=seed, kills=MANY_KILLS)
+def test_killed_at_many_moments(tmp_path, small, kills, seed):
+    data, left_alone = small
+    denoise = Denoise(tmp_path / "workspace", data)
+    kills.update(_chaos(denoise, SMALL, left_alone, seed, MANY_KILLS))
+    print(f"{sum(kills.values())} kills:", dict(kills))
