@@ -12,13 +12,11 @@ import apache_beam as beam
 from google.protobuf import wrappers_pb2
 from tfx import types
 from tfx.components.example_gen import driver, utils
-from tfx.components.util import examples_utils
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from components.base import records
 from components.base.errors import DataError, RunError
 from components.base.jobs import BeamExecutor
 from components.base.settings import DataSettings, ImageSettings
@@ -26,7 +24,6 @@ from components.csv_ingestion import data_folder, ingest, parts, reader
 from components.csv_ingestion.result import (
     DIRECTORY,
     QUARANTINE_FILE,
-    SUMMARY_FILE,
     FileSummary,
     IngestionSummary,
     QuarantinedRow,
@@ -96,24 +93,7 @@ class Executor(BeamExecutor):
         span = data_folder.span_number(input_base) or 0
         summary = _summarise(reports, span, ignored)
         _check(summary, ranges, reports, artifact.uri, input_base, data)
-        summary.overlap = parts.overlap(
-            artifact.uri,
-            {
-                split: [element.number for element in ranges if element.input_split == split]
-                for split in parts.INPUT_SPLITS
-            },
-        )
-        with fileio.open(os.path.join(artifact.uri, DIRECTORY, SUMMARY_FILE), "w") as file:
-            file.write(summary.model_dump_json(indent=2) + "\n")
-        records.write_counts(artifact.uri, summary.examples)
-        fileio.rmtree(parts.parts_directory(artifact.uri))
-
-        artifact.split_names = artifact_utils.encode_split_names(list(parts.OUTPUT_SPLITS))
-        examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        examples_utils.set_file_format(artifact, "tfrecords_gzip")
-        artifact.set_int_custom_property(utils.SPAN_PROPERTY_NAME, span)
-        artifact.set_int_custom_property("rows", summary.rows)
-        artifact.set_int_custom_property("quarantined", sum(summary.quarantined.values()))
+        parts.finish(artifact, summary, [r.input_split for r in ranges], summary.rows)
 
 
 def _settings(exec_properties: dict[str, Any]) -> tuple[ImageSettings, DataSettings]:

@@ -11,13 +11,21 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pydantic
 
-from components.csv_ingestion.result import DIRECTORY, QuarantinedRow
+from components.csv_ingestion.result import (
+    DIRECTORY,
+    SUMMARY_FILE,
+    IngestionSummary,
+    QuarantinedRow,
+)
+
+if TYPE_CHECKING:
+    from tfx import types
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 INPUT_SPLITS = (TRAIN, TEST)
@@ -148,14 +156,43 @@ def _keys_path(parts: str, number: int) -> str:
     return os.path.join(parts, f"{number:05d}.keys")
 
 
-def overlap(examples_uri: str, parts: Mapping[str, Iterable[int]]) -> int:
+def finish(
+    artifact: types.Artifact, summary: IngestionSummary, input_splits: Sequence[str], rows: int
+) -> None:
+    """Completes the Examples: the overlap, the files of the summary, what the artifact says of
+    itself; what the workers left is removed.
+
+    Args:
+      artifact: The Examples.
+      summary: Of all parts; gets its `overlap`.
+      input_splits: Of each part, in the order of their numbers.
+      rows: The artifact's property.
+    """
+    from tfx.components.example_gen import utils
+    from tfx.components.util import examples_utils
+    from tfx.dsl.io import fileio
+    from tfx.proto import example_gen_pb2
+    from tfx.types import artifact_utils
+
+    from components.base import records
+
+    summary.overlap = _overlap(artifact.uri, input_splits)
+    with fileio.open(os.path.join(artifact.uri, DIRECTORY, SUMMARY_FILE), "w") as file:
+        file.write(summary.model_dump_json(indent=2) + "\n")
+    records.write_counts(artifact.uri, summary.examples)
+    fileio.rmtree(parts_directory(artifact.uri))
+    artifact.split_names = artifact_utils.encode_split_names(list(OUTPUT_SPLITS))
+    examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
+    examples_utils.set_file_format(artifact, "tfrecords_gzip")
+    artifact.set_int_custom_property(utils.SPAN_PROPERTY_NAME, summary.span)
+    artifact.set_int_custom_property("rows", rows)
+    artifact.set_int_custom_property("quarantined", sum(summary.quarantined.values()))
+
+
+def _overlap(examples_uri: str, input_splits: Sequence[str]) -> int:
     """How many keys of `test` are keys of `train` too.
 
     Memory holds the keys of `test` and those of one part.
-
-    Args:
-      examples_uri: The folder of the Examples.
-      parts: Numbers of the parts of each of INPUT_SPLITS.
     """
     from tfx.dsl.io import fileio
 
@@ -164,12 +201,15 @@ def overlap(examples_uri: str, parts: Mapping[str, Iterable[int]]) -> int:
         with fileio.open(path, "rb") as file:
             return np.frombuffer(file.read(), "<i8")
 
-    of_test = [keys(number) for number in parts[TEST]]
+    numbers: dict[str, list[int]] = {split: [] for split in INPUT_SPLITS}
+    for number, split in enumerate(input_splits):
+        numbers[split].append(number)
+    of_test = [keys(number) for number in numbers[TEST]]
     test, counts = np.unique(np.concatenate(of_test), return_counts=True)
     if not len(test):
         return 0
     found = np.zeros(len(test), bool)
-    for number in parts[TRAIN]:
+    for number in numbers[TRAIN]:
         of_part = keys(number)
         at = np.minimum(np.searchsorted(test, of_part), len(test) - 1)
         found[at[test[at] == of_part]] = True

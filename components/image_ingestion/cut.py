@@ -229,7 +229,7 @@ def _without(name: str, error: Exception) -> str:
 
 def _label(image: ImageName, classes: tuple[str, ...]) -> int:
     if not classes:
-        return -1
+        return examples.NO_LABEL
     if image.label not in classes:
         where = f"in the folder {image.label}" if image.label else "in no folder of a label"
         known = ", ".join(classes[:10]) + ", ..." * (len(classes) > 10)

@@ -10,12 +10,9 @@ from typing import Any
 import apache_beam as beam
 from tfx import types
 from tfx.components.example_gen import utils
-from tfx.components.util import examples_utils
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components.base import records
 from components.base.errors import DataError, RunError
 from components.base.jobs import BeamExecutor
 from components.base.settings import DataSettings, ImageSettings
@@ -24,7 +21,6 @@ from components.csv_ingestion.data_folder import span_number
 from components.csv_ingestion.result import (
     DIRECTORY,
     QUARANTINE_FILE,
-    SUMMARY_FILE,
     FileSummary,
     IngestionSummary,
     read_quarantine,
@@ -70,26 +66,10 @@ class Executor(BeamExecutor):
         span = span_number(input_base) or 0
         summary = _summarise(reports, span, found, data.format)
         _check(summary, len(found.images), artifact.uri, input_base, data)
-        summary.overlap = parts.overlap(
-            artifact.uri,
-            {
-                split: [group.number for group in groups if group.input_split == split]
-                for split in parts.INPUT_SPLITS
-            },
-        )
-        with fileio.open(os.path.join(artifact.uri, DIRECTORY, SUMMARY_FILE), "w") as file:
-            file.write(summary.model_dump_json(indent=2) + "\n")
-        records.write_counts(artifact.uri, summary.examples)
-        fileio.rmtree(parts.parts_directory(artifact.uri))
-
-        artifact.split_names = artifact_utils.encode_split_names(list(parts.OUTPUT_SPLITS))
-        examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        examples_utils.set_file_format(artifact, "tfrecords_gzip")
+        patches = sum(summary.examples.values())
+        parts.finish(artifact, summary, [group.input_split for group in groups], patches)
         version = exec_properties.get("data_version") or folder.version(exec_properties, {})
         artifact.set_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME, version)
-        artifact.set_int_custom_property(utils.SPAN_PROPERTY_NAME, span)
-        artifact.set_int_custom_property("rows", sum(summary.examples.values()))
-        artifact.set_int_custom_property("quarantined", sum(summary.quarantined.values()))
 
     def _cut(
         self,

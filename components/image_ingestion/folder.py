@@ -234,6 +234,22 @@ def names_in(folder: str, split: str) -> list[str]:
     return _names(os.path.join(folder, split))
 
 
+def latest_span(folder: pathlib.Path | str, kind: str) -> str:
+    """The latest span of a local data folder, or the folder itself.
+
+    Args:
+      folder: The data folder.
+      kind: `images` or `pairs`.
+
+    Raises:
+      DataError: there is no such folder.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{shown(folder)} is not a folder. Expected {LAYOUT[kind]}.")
+    return str(folder / newest_span(child.name for child in folder.iterdir() if child.is_dir()))
+
+
 def to_take(location: str, kind: str) -> str:
     """The folder that a pipeline takes from a data folder: its latest span, or itself.
 
@@ -248,12 +264,9 @@ def to_take(location: str, kind: str) -> str:
       DataError: there is no data folder; it names the location and what is missing.
     """
     if not object_store.is_remote(location):
-        folder = pathlib.Path(location)
-        if not folder.is_dir():
-            raise DataError(f"{shown(folder)} is not a folder. Expected {LAYOUT[kind]}.")
-        taken = folder / newest_span(child.name for child in folder.iterdir() if child.is_dir())
-        files(str(taken), kind)
-        return str(taken)
+        taken = latest_span(location, kind)
+        files(taken, kind)
+        return taken
     location = location.rstrip("/")
     names = object_store.files(location)
     span = newest_span(name.partition("/")[0] for name in names)

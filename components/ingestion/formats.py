@@ -50,8 +50,7 @@ def resolved(settings: Settings, folder: pathlib.Path | str) -> Settings:
         if settings.data.classes and _without_labels(settings, path):
             data["classes"] = ()
     else:
-        taken = image_folder.to_take(str(path), kind)
-        labels = image_folder.files(taken, kind).labels
+        labels = image_folder.files(image_folder.latest_span(path, kind), kind).labels
         given = settings.data.classes if "classes" in settings.data.model_fields_set else ()
         # Folders of other names are set aside by whoever named the classes.
         data["classes"] = (given or labels) if labels else ()
@@ -169,7 +168,7 @@ def ignored(folder: pathlib.Path | str, settings: Settings) -> dict[str, str]:
     if settings.data.format == CSV:
         return data_folder.ignored(folder)
     kind = settings.data.format
-    return dict(image_folder.files(image_folder.to_take(str(folder), kind), kind).ignored)
+    return dict(image_folder.files(image_folder.latest_span(folder, kind), kind).ignored)
 
 
 def training_examples(folder: str, settings: Settings) -> tuple[list[Any], Any]:
@@ -184,15 +183,15 @@ def training_examples(folder: str, settings: Settings) -> tuple[list[Any], Any]:
       DataError: the folder is no data folder.
     """
     data, image = settings.data, settings.image
-    taken = to_take(folder, data.format)
     if data.format in (AUTO, CSV):
         from components.csv_ingestion import ingest, reader
 
         row = reader.RowFormat(image.pixels, 2**31 if data.classes else 0, image.width)
-        ranges, _ = ingest.plan(taken, (parts.TRAIN,), row)
+        ranges, _ = ingest.plan(data_folder.to_take(folder), (parts.TRAIN,), row)
         return ranges, ingest.ReadRange()
     from components.image_ingestion import cut
 
+    taken = image_folder.latest_span(folder, data.format)
     images = image_folder.files(taken, data.format).images
     of_train = [image for image in images if image.split == parts.TRAIN]
     groups = cut.plan(taken, of_train, parallelism=1)
@@ -225,7 +224,7 @@ def rows(
         return
     from components.image_ingestion import cut
 
-    taken = image_folder.to_take(str(folder), data.format)
+    taken = image_folder.latest_span(folder, data.format)
     of_split = [
         name for name in image_folder.files(taken, data.format).images if name.split == split
     ]
