@@ -30,15 +30,15 @@ LICENCES = "LICENCES.txt"
 _STEP = "data"
 _SIZE = re.compile(r"\d+x\d+")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-_LONGEST_SIDES = (640, 400, 256)
+_LONGEST_SIDES = (1440, 1024, 720, 512, 360, 256)
 """Pictures are scaled down to each, by the mean of what a new pixel covers: that takes their own
-noise and the traces of JPEG with it, and leaves as much detail to a patch as photographs of
-buildings and foliage have: of larger ones a model learns to blur."""
+noise and the traces of JPEG with it."""
 _SHORTEST_SIDE = 512
 """What is smaller, before it is scaled, is a preview."""
-_LEAST_DETAIL = 4.0
-"""Mean difference of neighbours along both axes, in grey levels of 255: what has less is a
-drawing, a gradient or out of focus nearly everywhere."""
+_LEAST_DETAIL = 6.0
+"""Mean difference of neighbours along both axes, in grey levels of 255, at the size in question:
+what has less is a drawing, a gradient or out of focus nearly everywhere, and of that a model
+learns to blur. Tiled roofs and foliage have 10 to 30."""
 _MOST_PIXELS = 64_000_000
 _MOST_BYTES = 64 << 20
 _MOST_PICTURES = 500
@@ -90,8 +90,9 @@ _TESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def photographs(folder: pathlib.Path | str) -> pathlib.Path:
     """Brings photographs to `folder`/train and `folder`/test, unless they are there.
 
-    The packages' pictures are scaled down to 640, 400 and 256 pixels; those with too little
-    detail are left out. No package is installed. The folder appears whole or not at all.
+    The packages' pictures are scaled down to several sizes, from 1440 pixels to 256; the sizes at
+    which one has too little detail are left out. No package is installed. The folder appears whole
+    or not at all.
 
     Returns:
       `folder`, absolute.
@@ -181,15 +182,16 @@ def _keep(file: pathlib.Path, folder: pathlib.Path) -> list[str]:
                 whole = picture.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return []
-    largest = np.asarray(_scaled(whole, _LONGEST_SIDES[0]))
-    if min(whole.size) < _SHORTEST_SIDE or detail(largest) < _LEAST_DETAIL:
+    if min(whole.size) < _SHORTEST_SIDE:
         return []
     # Where the file's name is its size, the folder has the picture's.
     title = file.parents[2].name if _SIZE.fullmatch(file.stem) else file.stem
     names = []
     for side in _LONGEST_SIDES:
-        names.append(f"{title}-{side}.png")
-        _scaled(whole, side).save(folder / names[-1])
+        scaled = _scaled(whole, side)
+        if max(scaled.size) == side and detail(np.asarray(scaled)) >= _LEAST_DETAIL:
+            names.append(f"{title}-{side}.png")
+            scaled.save(folder / names[-1])
     return names
 
 

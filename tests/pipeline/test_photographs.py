@@ -50,15 +50,21 @@ def test_pictures_are_scaled_down_and_named_with_their_licences(packages, tmp_pa
     folder = photographs.photographs(tmp_path / "here" / "photographs")
     sizes = {path.name: Image.open(path).size for path in (folder / "train").iterdir()}
     assert sizes == {
-        "Alp-640.png": (640, 400),
-        "Alp-400.png": (400, 250),
+        "Alp-1440.png": (1440, 900),
+        "Alp-1024.png": (1024, 640),
+        "Alp-720.png": (720, 450),
+        "Alp-512.png": (512, 320),
+        "Alp-360.png": (360, 225),
         "Alp-256.png": (256, 160),
-        "grass-640.png": (640, 341),
-        "grass-400.png": (400, 213),
+        # Never larger than it is.
+        "grass-1024.png": (1024, 546),
+        "grass-720.png": (720, 384),
+        "grass-512.png": (512, 273),
+        "grass-360.png": (360, 192),
         "grass-256.png": (256, 137),
     }
     licences = (folder / photographs.LICENCES).read_text()
-    for said in ("train/grass-400.png", "Licence of hills", "test/china.jpg", "danielbuechele"):
+    for said in ("train/grass-360.png", "Licence of hills", "test/china.jpg", "danielbuechele"):
         assert said in licences
     assert os.listdir(folder.parent) == ["photographs"]
 
@@ -75,6 +81,8 @@ def test_those_tested_with_are_the_photographs_of_installed_packages(packages, t
 def test_what_is_no_photograph_is_left_out(packages, tmp_path, monkeypatch):
     pictures = packages / "meadows" / "pictures"
     picture(640, 1200, contrast=1).save(pictures / "flat.png")
+    # Detail enough where 1,200 pixels have become 360.
+    picture(640, 1200, contrast=20).save(pictures / "soft.png")
     picture(320, 640).save(pictures / "preview.png")
     monkeypatch.setattr(photographs, "_MOST_PIXELS", 1 << 22)
     picture(2400, 2400).save(pictures / "huge.png")
@@ -85,8 +93,9 @@ def test_what_is_no_photograph_is_left_out(packages, tmp_path, monkeypatch):
     picture(640, 800).save(secret)
     (pictures / "link.png").symlink_to(secret)
     folder = photographs.photographs(tmp_path / "photographs")
-    titles = {name.partition("-")[0] for name in os.listdir(folder / "train")}
-    assert titles == {"Alp", "grass"}
+    names = os.listdir(folder / "train")
+    assert {name.partition("-")[0] for name in names} == {"Alp", "grass", "soft"}
+    assert {name for name in names if name.startswith("soft")} == {"soft-360.png", "soft-256.png"}
 
 
 def test_what_was_brought_is_kept_and_what_is_there_is_not_touched(packages, tmp_path, monkeypatch):
