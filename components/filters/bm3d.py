@@ -18,7 +18,7 @@ class Bm3d(Filter):
     package = "bm3d"
 
     def candidates(self, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
-        return [{"sigma": sigma} for sigma in (0.1, 0.2, 0.3, 0.4, 0.5)]
+        return [{"sigma": sigma} for sigma in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)]
 
     def __call__(self, noisy: np.ndarray, *, sigma: float) -> np.ndarray:
         import bm3d

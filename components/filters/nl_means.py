@@ -21,7 +21,7 @@ class NonLocalMeans(Filter):
     def candidates(self, shape: tuple[int, int, int]) -> list[dict[str, Any]]:
         return [
             {"patch_size": 5, "patch_distance": 6, "h": h, "sigma": sigma}
-            for h in (0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
+            for h in (0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
             for sigma in (0.0, 0.15, 0.3)
         ]
 

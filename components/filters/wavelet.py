@@ -32,7 +32,7 @@ class Wavelet(Filter):
             for wavelet in ("db1", "db2", "bior2.2")
             for levels in (1, 2, 3)
             if levels <= pywt.dwtn_max_level(shape[:2], wavelet)
-            for sigma in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+            for sigma in (0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
         ]
 
     def __call__(

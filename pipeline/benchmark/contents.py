@@ -15,6 +15,8 @@ PAGE_FILE = "benchmark.html"
 """In the benchmark's folder: the page. It needs no network and no other file."""
 FIGURES_FOLDER = "figures"
 """In the benchmark's folder: each figure of the page as a PNG."""
+BM3D = "bm3d"
+"""The filter that is told how strong the noise of photographs is."""
 
 
 Kind = Literal["noisy", "model", "filter", "linear"]
@@ -141,34 +143,16 @@ class Curve(pydantic.BaseModel):
     points: list[Point]
 
 
-class Benchmark(pydantic.BaseModel):
-    """Everything."""
+class Comparison(pydantic.BaseModel):
+    """Methods on the same images, under the same noises."""
 
-    data_folder: str
     images: int
-    training_images: int
     tuning_images: int
-    limit: int | None
     classes: list[str]
-    shape: tuple[int, int, int]
+    """Names of the labels that results are by."""
     noises: list[str]
-    seed: int
-    clean: CleanImages
-    classifier: dict[str, Any] | None
-    """How the classifier of clean images was trained; None: there is none."""
     methods: list[Method]
     results: list[Result]
-    published: list[Published]
-    robustness: list[Curve]
-    left_out: dict[str, str]
-    """Methods that could not run, and why."""
-    cores: int
-    libraries: dict[str, str]
-
-    def plain(self) -> dict[str, Any]:
-        """What machines read: everything but the pictures."""
-        strips: Any = {"results": {"__all__": {"strip"}}, "clean": {"strip"}}
-        return self.model_dump(mode="json", exclude=strips)
 
     def method(self, name: str) -> Method:
         """By its name."""
@@ -200,22 +184,6 @@ class Benchmark(pydantic.BaseModel):
             found.sort(key=lambda result: -(result.tuning.psnr if result.tuning else 0.0))
         return found[0] if found else None
 
-    def blind(self) -> Method | None:
-        """The model with the best mean over the noises of those that were not trained on one."""
-        models = [
-            method
-            for method in self.methods
-            if method.kind == "model" and method.trained_on and "mixture(" in method.trained_on
-        ]
-        return max(models, key=lambda method: self.mean_psnr(method.name), default=None)
-
-    def specialist(self, noise: str) -> Method | None:
-        """The best model trained on this noise alone."""
-        models = [method for method in self.methods if method.specialist_for == noise]
-        return max(
-            models, key=lambda method: self.result(method.name, noise).total.psnr, default=None
-        )
-
     def class_name(self, label: str) -> str:
         """For people; empty where images have none."""
         number = int(label)
@@ -236,6 +204,101 @@ class Benchmark(pydantic.BaseModel):
             return ""
         words = [f"{name} {_plain(value)}" for name, value in result.tuning.parameters.items()]
         return ", ".join([*words, *(["tone curve"] if result.tuning.curve else [])])
+
+
+class Gain(pydantic.BaseModel):
+    """How a model's PSNR of each photograph differs from another method's, under one noise."""
+
+    noise: str
+    mean: float
+    median: float
+    better: int
+    """Number of photographs of which it is higher."""
+
+
+class Photographs(Comparison):
+    """Models and filters on photographs that none was trained on; the classes are their names."""
+
+    channels: int
+    size: int
+    """Side of the middle of each, which is measured, in pixels."""
+    seed: int
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"photographs in {'grey' if self.channels == 1 else 'colour'}"
+
+    def models(self) -> list[Method]:
+        """The models, the highest mean PSNR first."""
+        return [method for method in self.overall() if method.kind == "model"]
+
+    def rival(self) -> Method | None:
+        """What models are compared with: BM3D, or the filter with the highest mean PSNR."""
+        filters = [method for method in self.overall() if method.kind == "filter"]
+        told = [method for method in filters if method.name == BM3D]
+        return next(iter([*told, *filters]), None)
+
+    def gains(self, model: str, rival: str) -> list[Gain]:
+        """By noise: how much a method is better than another, in dB."""
+        gains = []
+        for noise in self.noises:
+            ours, theirs = self.result(model, noise).rows, self.result(rival, noise).rows
+            each = [row.psnr - theirs[label].psnr for label, row in ours.items() if label != ALL]
+            gains.append(
+                Gain(
+                    noise=noise,
+                    mean=statistics.fmean(each),
+                    median=statistics.median(each),
+                    better=sum(gain > 0 for gain in each),
+                )
+            )
+        return gains
+
+
+class Benchmark(Comparison):
+    """Everything."""
+
+    data_folder: str
+    training_images: int
+    limit: int | None
+    shape: tuple[int, int, int]
+    seed: int
+    clean: CleanImages
+    classifier: dict[str, Any] | None
+    """How the classifier of clean images was trained; None: there is none."""
+    published: list[Published]
+    robustness: list[Curve]
+    photographs: list[Photographs] = []
+    left_out: dict[str, str]
+    """Methods that could not run, and why."""
+    cores: int
+    libraries: dict[str, str]
+
+    def plain(self) -> dict[str, Any]:
+        """What machines read: everything but the pictures."""
+        strips: Any = {
+            "results": {"__all__": {"strip"}},
+            "photographs": {"__all__": {"results": {"__all__": {"strip"}}}},
+            "clean": {"strip"},
+        }
+        return self.model_dump(mode="json", exclude=strips)
+
+    def blind(self) -> Method | None:
+        """The model with the best mean over the noises of those that were not trained on one."""
+        models = [
+            method
+            for method in self.methods
+            if method.kind == "model" and method.trained_on and "mixture(" in method.trained_on
+        ]
+        return max(models, key=lambda method: self.mean_psnr(method.name), default=None)
+
+    def specialist(self, noise: str) -> Method | None:
+        """The best model trained on this noise alone."""
+        models = [method for method in self.methods if method.specialist_for == noise]
+        return max(
+            models, key=lambda method: self.result(method.name, noise).total.psnr, default=None
+        )
 
 
 def _plain(value: Any) -> str:

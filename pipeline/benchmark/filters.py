@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,16 @@ def left_out() -> dict[str, str]:
     """The filters that cannot run here, by title, and why."""
     reasons = {FILTERS[name].title: work.unavailable(name) for name in FILTERS}
     return {title: reason for title, reason in reasons.items() if reason is not None}
+
+
+def key(name: str) -> list[str]:
+    """All that decides what a filter makes of images, but for its parameters."""
+    code = fingerprint(
+        type(FILTERS[name]).__module__,
+        "pipeline.benchmark.workers",
+        "components.filters.best_parameters",
+    )
+    return [code, *(metadata.version(library) for library in _LIBRARIES)]
 
 
 def contenders(
@@ -73,12 +84,7 @@ class _Tuned:
         self._subject = subject
         self._findings = findings
         self._pool = pool
-        code = fingerprint(
-            type(self._filter).__module__,
-            "pipeline.benchmark.workers",
-            "components.filters.best_parameters",
-        )
-        self._key = [code, *(metadata.version(library) for library in _LIBRARIES)]
+        self._key = key(name)
         self._tunings: dict[str, Tuning] = {}
 
     def contender(self, told: Callable[[float, str], None]) -> Contender:
@@ -130,20 +136,28 @@ class _Tuned:
     def _denoise(
         self, images: NoisyImages, noise: str, made_for: str, told: Told
     ) -> tuple[np.ndarray, float]:
-        """Denoises in the worker processes; the seconds are those of one core."""
-        tuned, noisy = self._tunings[made_for], images.noisy(noise)
-        futures = [
-            self._pool.submit(
-                work.denoise,
-                self._name,
-                tuned.parameters,
-                tuned.curve,
-                noisy[start : start + work.CHUNK],
-            )
-            for start in range(0, len(noisy), work.CHUNK)
-        ]
-        results = []
-        for done, future in enumerate(futures):
-            told(done / len(futures))
-            results.append(future.result())
-        return np.concatenate([part for part, _ in results]), sum(seconds for _, seconds in results)
+        tuned = self._tunings[made_for]
+        return denoised(
+            self._pool, self._name, tuned.parameters, tuned.curve, images.noisy(noise), told
+        )
+
+
+def denoised(
+    pool: concurrent.futures.Executor,
+    name: str,
+    parameters: dict[str, Any],
+    curve: Sequence[float] | None,
+    noisy: np.ndarray,
+    told: Told,
+) -> tuple[np.ndarray, float]:
+    """Denoises in the worker processes, as `workers.denoise`; the seconds are those of one core."""
+    size = max(1, work.CHUNK_VALUES // noisy[0].size)
+    futures = [
+        pool.submit(work.denoise, name, parameters, curve, noisy[start : start + size])
+        for start in range(0, len(noisy), size)
+    ]
+    results = []
+    for done, future in enumerate(futures):
+        told(done / len(futures))
+        results.append(future.result())
+    return np.concatenate([part for part, _ in results]), sum(seconds for _, seconds in results)

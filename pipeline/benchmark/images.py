@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from components.evaluation.measure import METRICS, Denoise, Measurement
+from components.image.pixels import normalise_array
 from pipeline.benchmark.contents import ALL, CleanImages, Figures, Result, Tuning
 
 _SHOWN = 8
@@ -27,21 +29,24 @@ class Images:
       pixels: uint8 (N, H*W*C).
       keys: int64 (N,), rising.
       shape: (H, W, C).
+      given: The noisy images of pairs, as `pixels`.
     """
 
     labels: np.ndarray
     pixels: np.ndarray
     keys: np.ndarray
     shape: tuple[int, int, int]
+    given: np.ndarray | None = None
 
     @classmethod
-    def gather(
-        cls, blocks: Iterator[tuple[np.ndarray, ...]], shape: tuple[int, int, int]
-    ) -> Images:
-        """Makes one of blocks of labels, pixels and keys, in the order of the keys."""
-        labels, pixels, keys = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    def gather(cls, blocks: Iterator[tuple[Any, ...]], shape: tuple[int, int, int]) -> Images:
+        """Makes one of blocks of labels, pixels, keys and, of pairs, the noisy images' pixels, in
+        the order of the keys."""
+        labels, pixels, keys, *given = (
+            np.concatenate(parts) for parts in zip(*blocks, strict=True)
+        )
         order = np.argsort(keys, kind="stable")
-        return cls(labels[order], pixels[order], keys[order], shape)
+        return cls(labels[order], pixels[order], keys[order], shape, *(one[order] for one in given))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -49,16 +54,19 @@ class Images:
     def first(self, number: int | None) -> Images:
         """The images with the smallest keys: a random sample, always the same. None: all."""
         part = slice(number)
-        return Images(self.labels[part], self.pixels[part], self.keys[part], self.shape)
+        given = None if self.given is None else self.given[part]
+        return Images(self.labels[part], self.pixels[part], self.keys[part], self.shape, given)
 
     def clean(self, part: slice = slice(None)) -> np.ndarray:
         """float32 (N, H, W, C) in [0, 1]."""
-        from components.image.pixels import normalise
+        return normalise_array(self.pixels[part], self.shape)
 
-        return np.asarray(normalise(self.pixels[part], self.shape))
+    def noisy(self, part: slice = slice(None)) -> np.ndarray | None:
+        """The noisy images of pairs, as `clean`; None where there are none."""
+        return None if self.given is None else normalise_array(self.given[part], self.shape)
 
     def fingerprint(self) -> str:
-        """Fingerprint of the images and labels; a key is a hash of its row."""
+        """Fingerprint of the images and labels; a key is a hash of its row, or pair."""
         digest = hashlib.sha256(np.ascontiguousarray(self.keys).tobytes())
         digest.update(np.ascontiguousarray(self.labels).tobytes())
         return digest.hexdigest()[:16]
@@ -77,12 +85,21 @@ class NoisyImages:
       noises: Expressions.
       seed: `noise.seed`.
       batch_size: Images at a time.
+      pictured: Whether results have pictures.
     """
 
-    def __init__(self, images: Images, noises: Sequence[str], seed: int, batch_size: int):
+    def __init__(
+        self,
+        images: Images,
+        noises: Sequence[str],
+        seed: int,
+        batch_size: int,
+        pictured: bool = True,
+    ):
         self.images = images
         self.noises = tuple(noises)
         self._batch_size = batch_size
+        self._pictured = pictured
         self._measurement = Measurement(self.noises, seed)
         self._clean: np.ndarray | None = None
         self._noisy: dict[str, np.ndarray] = {}
@@ -100,7 +117,12 @@ class NoisyImages:
             self._noisy[noise] = np.concatenate(
                 [
                     np.asarray(
-                        self._measurement.noisy(noise, self.clean[part], self.images.keys[part])[0]
+                        self._measurement.noisy(
+                            noise,
+                            self.clean[part],
+                            self.images.keys[part],
+                            self.images.noisy(part),
+                        )[0]
                     )
                     for part in self.parts()
                 ]
@@ -190,7 +212,7 @@ class NoisyImages:
             images_per_second=len(denoised) / seconds if seconds else None,
             cores=cores,
             tuning=tuning,
-            strip=self.strip(denoised),
+            strip=self.strip(denoised) if self._pictured else None,
         )
 
     def clean_images(self, classify: Classify | None) -> CleanImages:

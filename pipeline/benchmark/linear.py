@@ -85,7 +85,7 @@ def _fit(subject: Subject, noise: str, number: int) -> tuple[ridge.LinearMap, Tu
     for done, part in enumerate(parts):
         tell(number + done / len(parts), len(subject.noises), f"{NAME}, {noise}")
         clean = train.clean(part)
-        noisy = np.asarray(measurement.noisy(noise, clean, train.keys[part])[0])
+        noisy = np.asarray(measurement.noisy(noise, clean, train.keys[part], train.noisy(part))[0])
         chosen = np.arange(len(clean)) % HELD_OUT == 0
         held_out.append((noisy[chosen], clean[chosen]))
         moments.add(noisy[~chosen], clean[~chosen])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.base.settings import GIVEN, ImageSettings, TrainingSettings
+from components.models import MODELS
 from pipeline.benchmark import workers as work
 from pipeline.benchmark.contender import Contender
 from pipeline.benchmark.contents import Method
@@ -30,8 +31,13 @@ def fingerprint(saved_model: pathlib.Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def any_size(name: str) -> bool:
+    """Whether an architecture takes images of any size."""
+    return name in MODELS and MODELS[name].any_size
+
+
 def trained_models(
-    workspace: Workspace, image: ImageSettings, noises: Sequence[str]
+    workspace: Workspace, image: ImageSettings, noises: Sequence[str], of_any_size: bool = False
 ) -> list[Method]:
     """The newest of each: architecture, training noise, training settings and data.
 
@@ -39,24 +45,30 @@ def trained_models(
       workspace: Where they were trained.
       image: Models of other images are left out.
       noises: Expressions; a model trained on one of them alone is a specialist for it.
+      of_any_size: Models that take images of any size, whatever they were trained on, with the
+        channels of `image`.
     """
+
+    def wanted(settings: dict[str, Any]) -> bool:
+        if of_any_size:
+            same = settings.get("image", {}).get("channels") == image.channels
+            return same and any_size(settings["model"]["name"])
+        return bool(settings.get("image") == image.model_dump())
+
     from tfx.utils import path_utils
 
-    from components.noise import parse
     from components.training.result import Training
 
     if not workspace.metadata.exists():
         return []
-    by_expression = {str(parse(noise)): noise for noise in noises}
+    by_expression = {_canonical(noise): noise for noise in noises}
     newest: dict[str, Method] = {}
     for model in status.history(workspace).models:
         saved_model = pathlib.Path(path_utils.serving_model_path(model.uri))
         settings = model.settings
-        if settings.get("image") != image.model_dump() or not saved_model.is_dir():
+        if not wanted(settings) or not saved_model.is_dir():
             continue
-        trained_on = settings["noise"]["training"]
-        if trained_on != GIVEN:
-            trained_on = str(parse(trained_on))
+        trained_on = _canonical(settings["noise"]["training"])
         training: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError):
             training = Training.read(model.model_run).model_dump()
@@ -84,10 +96,10 @@ def trained_models(
 
 
 def contenders(
-    workspace: Workspace, image: ImageSettings, noises: Sequence[str]
+    workspace: Workspace, image: ImageSettings, noises: Sequence[str], of_any_size: bool = False
 ) -> list[Contender]:
-    """The trained models; each is loaded when it is first called."""
-    return [_contender(method) for method in trained_models(workspace, image, noises)]
+    """The `trained_models`; each is loaded when it is first called."""
+    return [_contender(method) for method in trained_models(workspace, image, noises, of_any_size)]
 
 
 def _contender(method: Method) -> Contender:
@@ -122,6 +134,12 @@ def titled(methods: list[Method]) -> list[Method]:
             for method in methods
         ]
     return methods
+
+
+def _canonical(noise: str) -> str:
+    from components.noise import parse
+
+    return noise if noise == GIVEN else str(parse(noise))
 
 
 def _short(noise: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+from components.base.settings import GIVEN
 from components.page.figures import Plot
 from components.page.template import environment, made, style
 from pipeline.benchmark.contents import ALL, Benchmark, Method, Result, Tuning
@@ -17,6 +18,8 @@ def sentence(found: Benchmark) -> str:
     """The outcome in a sentence, with its key figures."""
     best = found.overall()[0]
     noises = f"{len(found.noises)} noises" if len(found.noises) > 1 else found.noises[0]
+    if found.noises == [GIVEN]:
+        noises = "the noise that the images were given with"
     told = (
         f"{best.title} is best over {noises}: {found.mean_psnr(best.name):.1f} dB on average "
         f"over {found.images:,} test images"

@@ -15,23 +15,26 @@ from components.base.files import whole, write_json
 from components.base.settings import Settings
 from pipeline import display
 from pipeline.benchmark import filters, linear, models, recognition, robustness
+from pipeline.benchmark import photographs as photographing
 from pipeline.benchmark import workers as work
-from pipeline.benchmark.contender import Contender, Told, noisy_input
+from pipeline.benchmark.contender import noisy_input
 from pipeline.benchmark.contents import (
     BENCHMARK_FILE,
     FIGURES_FOLDER,
     PAGE_FILE,
     Benchmark,
     CleanImages,
+    Photographs,
     Published,
-    Result,
 )
 from pipeline.benchmark.findings import Findings
+from pipeline.benchmark.measuring import Measuring
 from pipeline.benchmark.published import PUBLISHED
-from pipeline.benchmark.subject import Subject, tell
+from pipeline.benchmark.subject import Subject
 from pipeline.workspace import Workspace
 
-STEPS = 7
+STEPS = 8
+"""With photographs."""
 _LIBRARIES = ("keras", "numpy", "PyWavelets", "scikit-image", "scipy", "tensorflow")
 
 
@@ -41,6 +44,7 @@ def run(
     folder: pathlib.Path,
     limit: int | None,
     steps: display.Steps,
+    photographs: bool = True,
 ) -> Benchmark:
     """Measures what is not known yet, and writes benchmark.json and the page.
 
@@ -51,6 +55,7 @@ def run(
       folder: A data folder: filters are tuned on `train`, everything is measured on `test`.
       limit: Test images; None: all.
       steps: Shows how far it is.
+      photographs: Whether models of any size are measured on photographs, too.
 
     Raises:
       DataError: the data cannot be read.
@@ -58,131 +63,90 @@ def run(
       UsageError: a noise is not one.
     """
     findings = Findings(workspace.benchmark / "results")
+    left_out: dict[str, str] = {}
     with steps.step("read images"):
         subject = Subject.read(settings, folder, limit)
     with steps.step("noisy input, classifier"):
         recognised = settings.report.classifier and len(settings.data.classes) > 1
         classifier = recognition.find(subject, workspace) if recognised else None
-        measuring = _Measuring(subject, findings, classifier)
         if classifier is None:
-            measuring.left_out["classifier"] = (
+            left_out["classifier"] = (
                 "report.classifier is off" if settings.data.classes else "the images have no labels"
             )
+        measuring = Measuring(subject, findings, classifier)
         measuring.measure(noisy_input())
     with steps.step("models"):
         trained = models.contenders(workspace, settings.image, subject.noises)
         if not trained:
-            reason = f"none was trained in {workspace.root} on such images"
-            measuring.left_out["models"] = reason
+            left_out["models"] = f"none was trained in {workspace.root} on such images"
         for number, contender in enumerate(trained):
             measuring.measure(contender, number, len(trained))
     with work.workers() as pool:
         with steps.step("classical filters"):
-            measuring.left_out |= filters.left_out()
+            left_out |= filters.left_out()
             names = filters.available()
             tuned = filters.contenders(names, subject, findings, pool)
             for number, contender in enumerate(tuned):
                 measuring.measure(contender, number, len(names), begun=filters.TUNING_SHARE)
         with steps.step("ridge"):
             reasons = linear.left_out(subject)
-            measuring.left_out |= reasons
+            left_out |= reasons
             if not reasons:
                 measuring.measure(linear.contender(subject, findings))
         with steps.step("robustness"):
-            found = measuring.contents(folder, limit)
+            clean = findings.known(
+                CleanImages,
+                "clean",
+                measuring.about,
+                lambda: subject.noisy.clean_images(classifier.classify if classifier else None),
+            )
+            found = _contents(subject, measuring, clean, classifier, folder, limit)
             contenders = {contender.method.name: contender for contender in measuring.contenders}
             curves = robustness.curves(subject, found, contenders, findings)
-            found = found.model_copy(update={"robustness": curves})
+        photographed: list[Photographs] = []
+        if photographs:
+            with steps.step("photographs"):
+                photographed, reasons = photographing.compared(
+                    workspace, findings, pool, settings.noise.seed, limit
+                )
+                left_out |= reasons
     with steps.step("page"):
+        found = found.model_copy(
+            update={"robustness": curves, "photographs": photographed, "left_out": left_out}
+        )
         write(found, workspace.benchmark)
     return found
 
 
-class _Measuring:
-    """What was measured so far.
-
-    Attributes:
-      left_out: What could not run, and why.
-      contenders: Everything that was measured.
-    """
-
-    def __init__(
-        self,
-        subject: Subject,
-        findings: Findings,
-        classifier: recognition.Recognition | None,
-    ):
-        self._subject = subject
-        self._findings = findings
-        self._classifier = classifier
-        self._classify = classifier.classify if classifier else None
-        self._about = subject.key(subject.test)
-        if classifier is not None:
-            self._about["classifier"] = classifier.fingerprint
-        self.left_out: dict[str, str] = {}
-        self.contenders: list[Contender] = []
-        self._results: list[Result] = []
-
-    def measure(
-        self, contender: Contender, number: int = 0, total: int = 1, begun: float = 0.0
-    ) -> None:
-        """Measures a method under every noise, as it is made for that noise.
-
-        Args:
-          contender: The method.
-          number: Its place among those of the step, from 0.
-          total: Number of methods of the step.
-          begun: Share of its work that was done before.
-        """
-        noises = self._subject.noises
-        for done, noise in enumerate(noises):
-            title = f"{contender.method.title}, {noise}"
-
-            def told(share: float, done: int = done, title: str = title) -> None:
-                measured = (done + share) / len(noises)
-                tell(number + begun + (1 - begun) * measured, total, title)
-
-            told(0.0)
-            self._results.append(self._result(contender, noise, told))
-        self.contenders.append(contender)
-
-    def _result(self, contender: Contender, noise: str, told: Told) -> Result:
-        return contender.result(
-            self._subject.noisy,
-            noise,
-            noise,
-            self._about,
-            self._findings,
-            self._classify,
-            told,
-        )
-
-    def contents(self, folder: pathlib.Path, limit: int | None) -> Benchmark:
-        """What was found, but for the robustness."""
-        subject = self._subject
-        clean = self._findings.known(
-            CleanImages, "clean", self._about, lambda: subject.noisy.clean_images(self._classify)
-        )
-        return Benchmark(
-            data_folder=str(folder),
-            images=len(subject.test),
-            training_images=len(subject.train),
-            tuning_images=len(subject.tuning.images),
-            limit=limit,
-            classes=list(subject.settings.data.classes),
-            shape=subject.settings.image.shape,
-            noises=subject.noises,
-            seed=subject.settings.noise.seed,
-            clean=clean,
-            classifier=self._classifier.figures if self._classifier else None,
-            methods=[contender.method for contender in self.contenders],
-            results=self._results,
-            published=[Published(**dataclasses.asdict(item)) for item in PUBLISHED],
-            robustness=[],
-            left_out=self.left_out,
-            cores=work.cores(),
-            libraries={name: metadata.version(name) for name in _LIBRARIES},
-        )
+def _contents(
+    subject: Subject,
+    measuring: Measuring,
+    clean: CleanImages,
+    classifier: recognition.Recognition | None,
+    folder: pathlib.Path,
+    limit: int | None,
+) -> Benchmark:
+    """What was found on the data folder, but for the robustness."""
+    return Benchmark(
+        data_folder=str(folder),
+        images=len(subject.test),
+        training_images=len(subject.train),
+        tuning_images=len(subject.tuning.images),
+        limit=limit,
+        classes=list(subject.settings.data.classes),
+        shape=subject.settings.image.shape,
+        noises=subject.noises,
+        seed=subject.settings.noise.seed,
+        clean=clean,
+        classifier=classifier.figures if classifier else None,
+        methods=[contender.method for contender in measuring.contenders],
+        results=measuring.results,
+        published=[Published(**dataclasses.asdict(item)) for item in PUBLISHED],
+        robustness=[],
+        left_out={},
+        cores=work.cores(),
+        libraries={name: metadata.version(name) for name in _LIBRARIES},
+    )
 
 
 def write(found: Benchmark, folder: pathlib.Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from components.base.settings import GIVEN
 from components.noise import Noise, parse
 from components.noise.chain import Chain
 
@@ -36,6 +37,8 @@ def axis(expression: str) -> str:
 
 def severities(expression: str) -> list[Severity]:
     """The severities to measure at, rising; none for a noise that has no single severity."""
+    if expression == GIVEN:
+        return []
     noise = parse(expression)
     factors = FACTORS
     if isinstance(noise, Chain):

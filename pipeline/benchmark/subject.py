@@ -10,7 +10,7 @@ from typing import Any
 from components.base import progress
 from components.base.code import fingerprint
 from components.base.errors import DataError
-from components.base.settings import Settings
+from components.base.settings import GIVEN, Settings
 from components.ingestion import formats
 from pipeline.benchmark.images import Images, NoisyImages
 
@@ -32,11 +32,13 @@ class Subject:
       settings: The noises are `noise.evaluation`, made of `noise.seed`.
       train: All training images.
       test: The test images that are measured on.
+      pictured: Whether results have pictures.
     """
 
     settings: Settings
     train: Images
     test: Images
+    pictured: bool = True
 
     @classmethod
     def read(cls, settings: Settings, folder: pathlib.Path, limit: int | None) -> Subject:
@@ -53,8 +55,9 @@ class Subject:
         """
 
         def images(split: str) -> Images:
-            rows = (block[:3] for block in formats.rows(folder, split, settings))
-            return Images.gather(rows, settings.image.shape)
+            rows = formats.rows(folder, split, settings)
+            wanted = 4 if GIVEN in settings.noise.evaluation else 3
+            return Images.gather((block[:wanted] for block in rows), settings.image.shape)
 
         tell(0, 2, "reading the training images")
         train = images("train")
@@ -80,9 +83,8 @@ class Subject:
 
     def under(self, noises: list[str], images: Images) -> NoisyImages:
         """Images under noises."""
-        return NoisyImages(
-            images, noises, self.settings.noise.seed, self.settings.evaluation.batch_size
-        )
+        seed, batch_size = self.settings.noise.seed, self.settings.evaluation.batch_size
+        return NoisyImages(images, noises, seed, batch_size, self.pictured)
 
     def key(self, images: Images) -> dict[str, Any]:
         """Everything that decides a figure on some images, except the method and the noise."""

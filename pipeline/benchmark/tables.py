@@ -10,7 +10,7 @@ import rich.box
 import rich.console
 import rich.table
 
-from pipeline.benchmark.contents import Benchmark
+from pipeline.benchmark.contents import Benchmark, Photographs
 
 
 def _number(value: float | None, form: str, missing: str = "") -> str:
@@ -54,6 +54,8 @@ def tables(found: Benchmark) -> Iterator[rich.table.Table]:
                 for result in found.ranked(noise)
             ),
         )
+    for photographs in found.photographs:
+        yield photograph_table(photographs)
     yield _table(
         "Published by the predecessors of themselves: own noise and data, not measured here",
         ("model", ">MSE", ">training MSE", "setting"),
@@ -62,6 +64,35 @@ def tables(found: Benchmark) -> Iterator[rich.table.Table]:
             for item in found.published
         ),
     )
+
+
+def photograph_table(found: Photographs) -> rich.table.Table:
+    """Every method on photographs, and how much the best model is better than its rival."""
+    rival, models = found.rival(), found.models()
+    noises = [f">{noise}, dB (SSIM)" for noise in found.noises]
+    table = _table(
+        f"{found.title.capitalize()}: the middle {found.size}x{found.size} of {found.images}",
+        ("", *noises, ">photographs/s", ">cores", "with"),
+        (
+            (
+                method.title,
+                *(f"{row.total.psnr:.2f} ({row.total.ssim:.3f})" for row in rows),
+                _number(rows[-1].images_per_second, ".2f"),
+                str(rows[-1].cores or ""),
+                found.what_for(rows[-1]),
+            )
+            for method in found.overall()
+            for rows in [[found.result(method.name, noise) for noise in found.noises]]
+        ),
+    )
+    if rival is not None and models:
+        gains = found.gains(models[0].name, rival.name)
+        table.add_section()
+        table.add_row(
+            f"{models[0].title} less {rival.title}",
+            *(f"{gain.mean:+.2f}, in {gain.better} of {found.images}" for gain in gains),
+        )
+    return table
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[tuple[str, ...]]) -> rich.table.Table:

@@ -20,8 +20,8 @@ from components.filters import tone_curve
 from components.filters.base import FILTERS
 from components.filters.best_parameters import Trial, attempt
 
-CHUNK = 100
-"""Images a worker is given at a time."""
+CHUNK_VALUES = 100 * 28 * 28
+"""Pixel values of the images a worker is given at a time."""
 
 
 def cores() -> int:

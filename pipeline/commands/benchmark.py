@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from components.base import files, plugins
-from components.base.errors import UsageError
 from pipeline.commands import options
 from pipeline.commands.session import answer, data_source, read_by, session
 from pipeline.commands.version import require
@@ -20,6 +19,14 @@ def benchmark(
         int | None,
         typer.Option("--limit", metavar="N", min=1, help="Test images, for a quick look."),
     ] = None,
+    photographs: Annotated[
+        bool,
+        typer.Option(
+            "--photographs/--no-photographs",
+            help="Measure models of any size, those that come with this package too, on "
+            "photographs of scikit-image and scikit-learn.",
+        ),
+    ] = True,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     preset: options.Preset = options.DEFAULT_PRESET,
     set_: options.Set = None,
@@ -45,15 +52,8 @@ def benchmark(
         from pipeline.benchmark.contents import BENCHMARK_FILE, FIGURES_FOLDER, PAGE_FILE
         from pipeline.benchmark.tables import show
 
-        steps.total = benchmarking.STEPS
+        steps.total = benchmarking.STEPS if photographs else benchmarking.STEPS - 1
         settings, folder = data_source(settings, data, workspace)
-        from components.base.settings import GIVEN
-
-        if GIVEN in settings.noise.evaluation:
-            raise UsageError(
-                "noise.evaluation=[given]: the benchmark adds noise itself. Give noises, such as "
-                "--set noise.training=gaussian --set 'noise.evaluation=[gaussian(sd=0.1)]'."
-            )
         contents = place.benchmark / BENCHMARK_FILE
         outputs = [
             contents,
@@ -64,7 +64,7 @@ def benchmark(
         files.refuse_others(
             outputs, lambda _: files.is_json_with(contents, "methods", "results"), overwrite
         )
-        found = benchmarking.run(settings, place, folder, limit, steps)
+        found = benchmarking.run(settings, place, folder, limit, steps, photographs)
         page = place.benchmark / PAGE_FILE
         answer(
             found.plain(),

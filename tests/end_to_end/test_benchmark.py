@@ -18,7 +18,8 @@ def arguments(finished, tmp_path_factory):
     folder = clothing.write_csvs(tmp_path_factory.mktemp("data"), train=30, test=1)
     shutil.rmtree(folder / "test")
     shutil.copytree(finished.data / "test", folder / "test")
-    return ["benchmark", "--data", str(folder), *options(f"noise.evaluation=['{NOISE}']")]
+    noise = options(f"noise.evaluation=['{NOISE}']")
+    return ["benchmark", "--no-photographs", "--data", str(folder), *noise]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from pipeline.benchmark.contents import Benchmark
 from tests import textures
 from tests.end_to_end.conftest import Denoise
 
@@ -59,6 +60,26 @@ def test_the_report_shows_the_given_noise(ran):
     contents = json.loads(page.with_name("report.json").read_text())
     assert {picture["noise"] for picture in contents["pictures"]} == {"given"}
     assert all(15 < picture["noisy_psnr"] < 25 for picture in contents["pictures"])
+
+
+def test_filters_are_measured_on_the_given_noise(ran):
+    denoise, _ = ran
+    overrides = [part for value in SETTINGS for part in ("--set", value)]
+    arguments = ("benchmark", "--no-photographs", "--data", denoise.data, *overrides)
+    done = denoise.call(*arguments, "--json")
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = Benchmark.model_validate_json(done.stdout)
+    assert (found.noises, found.images, found.robustness) == (["given"], 24, [])
+    [model] = [method for method in found.methods if method.kind == "model"]
+    assert model.specialist_for == "given"
+    row = next(row for row in denoise.summary()["metrics"] if row["noise"] == "given")
+    noisy, denoised = (found.result(name, "given").total for name in ("noisy", model.name))
+    assert noisy.psnr == pytest.approx(row["noisy_psnr"], rel=1e-5)
+    assert denoised.psnr == pytest.approx(row["psnr"], rel=1e-5)
+    best = found.best("filter", "given")
+    assert best.tuning.images == 56, "parts of the pairs to train on"
+    assert best.total.psnr > noisy.psnr + 1
+    assert found.result("ridge", "given").total.psnr > noisy.psnr + 1
 
 
 def test_a_model_is_measured_on_them_without_a_run(ran):

@@ -47,6 +47,20 @@ def _result(method: str, noise: str, psnr: float) -> contents.Result:
     )
 
 
+def _photographed(method: str, hill: float, lake: float) -> contents.Result:
+    return contents.Result(
+        method=method,
+        noise=NOISES[0],
+        rows={
+            contents.ALL: _figures((hill + lake) / 2, 2),
+            "0": _figures(hill, 1),
+            "1": _figures(lake, 1),
+        },
+        images_per_second=None if method == "noisy" else 0.5,
+        cores=1,
+    )
+
+
 @pytest.fixture
 def found() -> contents.Benchmark:
     methods = [
@@ -68,6 +82,25 @@ def found() -> contents.Benchmark:
         ),
     ]
     lines = {"noisy": "noisy input", "model-1": "unet, blind: blind"}
+    photographs = contents.Photographs(
+        images=2,
+        tuning_images=4,
+        classes=["hill", "lake"],
+        noises=NOISES[:1],
+        methods=[
+            methods[0],
+            contents.Method(name="bm3d", title="BM3D, told the noise", kind="filter"),
+            contents.Method(name="photo_grey", title="photo_grey", kind="model"),
+        ],
+        results=[
+            _photographed("noisy", 14.0, 14.2),
+            _photographed("bm3d", 27.25, 25.5),
+            _photographed("photo_grey", 28.5, 25.25),
+        ],
+        channels=1,
+        size=256,
+        seed=1,
+    )
     return contents.Benchmark(
         data_folder="/data/clothing",
         images=20,
@@ -117,7 +150,8 @@ def found() -> contents.Benchmark:
                 ],
             )
         ],
-        left_out={"BM3D": "not installed"},
+        photographs=[photographs],
+        left_out={"wavelet": "not installed"},
         cores=2,
         libraries={"numpy": "1.26"},
     )

@@ -20,6 +20,24 @@ def test_methods_are_ranked_by_psnr(found):
     assert found.mean_psnr("model-1") == 24.5
 
 
+def test_of_photographs_a_model_is_compared_with_bm3d(found):
+    [photographs] = found.photographs
+    median = photographs.method("bm3d").model_copy(update={"name": "median", "title": "median"})
+    better = photographs.result("photo_grey", NOISES[0]).model_copy(update={"method": "median"})
+    more = photographs.model_copy(
+        update={
+            "methods": [*photographs.methods, median],
+            "results": [*photographs.results, better],
+        }
+    )
+    assert more.rival().name == "bm3d", "whichever filter is better"
+    [gain] = more.gains("photo_grey", "bm3d")
+    assert (gain.mean, gain.median, gain.better) == (0.5, 0.5, 1)
+    without = more.model_copy(update={"methods": [photographs.methods[0], median]})
+    assert without.rival().name == "median"
+    assert without.model_copy(update={"methods": photographs.methods[:1]}).rival() is None
+
+
 def test_the_best_filter_is_chosen_by_its_tuning_images(found):
     blur = found.method("median").model_copy(update={"name": "blur", "title": "blur"})
     better_on_test = found.result("median", NOISES[0]).model_copy(

@@ -27,7 +27,7 @@ def workspace(tmp_path, monkeypatch):
         settings = Settings.model_validate(
             {
                 "image": {"height": height},
-                "noise": {"training": noise},
+                "noise": {"training": noise, "evaluation": [noise]},
                 "model": {"name": name},
                 "training": {"epochs": epochs, "cache": cache},
             }
@@ -72,6 +72,21 @@ def workspace(tmp_path, monkeypatch):
         status, "history", lambda _: status.History(runs=[], models=models), raising=True
     )
     return place, trained
+
+
+def test_models_of_any_size_are_found_by_their_channels(workspace):
+    place, trained = workspace
+    trained(1, NOISES[0])
+    trained(2, NOISES[0], name="photo_unet", height=64)
+    trained(3, "given", name="photo_unet", height=32, data="/data/pairs")
+
+    def found(channels):
+        image = ImageSettings(channels=channels)
+        return trained_models.trained_models(place, image, ["given"], of_any_size=True)
+
+    assert [method.name for method in found(1)] == ["model-2", "model-3"]
+    assert [method.specialist_for for method in found(1)] == [None, "given"]
+    assert found(3) == []
 
 
 def _methods(place):

@@ -49,9 +49,19 @@ def test_every_method_has_its_figures(rendered, found):
         assert noise.replace("(", "<wbr>(") in rendered
     assert "0.01255" in rendered
     assert "Not measured here" in rendered
-    assert "BM3D: not installed" in rendered
+    assert "wavelet: not installed" in rendered
     assert "321 from epoch 4 on" in rendered
     assert "18.00" in rendered, "the median's figure by class"
+
+
+def test_photographs_have_their_section_and_tile(rendered, found):
+    assert "Photographs in grey: means over 2" in rendered
+    assert "<dt>photographs in grey</dt><dd>26.9 dB<small>photo_grey" in rendered
+    gain = "+0.50 dB under gaussian(sd=0.5) (median +0.50, better on 1 of 2)."
+    assert f"photo_grey less BM3D, told the noise: {gain}" in rendered
+    assert "28.50" in rendered, "a photograph's own"
+    without = found.model_copy(update={"photographs": []})
+    assert 'id="photographs"' not in page.render(without, plots.plots(without))
 
 
 def test_names_are_not_taken_for_markup(rendered):
@@ -64,6 +74,16 @@ def test_the_sentence_names_the_best_and_by_how_much(found):
     told = page.sentence(found)
     assert told.startswith("unet, blind is best over 2 noises: 24.5 dB")
     assert "6.5 dB more than ridge" in told
+    pairs = found.model_copy(
+        update={
+            "noises": ["given"],
+            "results": [result.model_copy(update={"noise": "given"}) for result in found.results],
+        }
+    )
+    assert "is best over the noise that the images were given with: 20.0 dB" in page.sentence(pairs)
+    assert "with the noise that they were given with: the same" in page.render(
+        pairs, {"bars": [], "robustness": []}
+    )
 
 
 def test_pictures_end_with_the_best_model(found):

@@ -14,7 +14,7 @@ from components.base.settings import ReportSettings
 from components.export import signatures
 from components.filters import FILTERS, ridge
 from pipeline import config, display
-from pipeline.benchmark import filters, robustness, severity, tables
+from pipeline.benchmark import filters, photographs, robustness, severity, tables
 from pipeline.benchmark import models as trained_models
 from pipeline.benchmark import run as benchmarking
 from pipeline.benchmark import workers as work
@@ -93,6 +93,7 @@ def small(monkeypatch, saved_model):
         ),
     ]
     monkeypatch.setattr(trained_models, "trained_models", lambda *_: models)
+    monkeypatch.setattr(photographs, "shipped_files", lambda: ({}, {"photographs": "not here"}))
 
 
 @pytest.fixture
