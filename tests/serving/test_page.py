@@ -173,7 +173,7 @@ def any_size_url(tmp_path):
     from serving.server.running import running_server, server_options
     from tests.any_size import export
 
-    model = export(tmp_path / "any_size" / "1", (HEIGHT, WIDTH, 3))
+    model = export(tmp_path / "any_size" / "1", (HEIGHT, WIDTH, 3), dilation=30)
     options = server_options(
         port=0, rest_api_port=0, model_name="denoiser", model_base_path=tmp_path / "any_size"
     )
@@ -182,16 +182,25 @@ def any_size_url(tmp_path):
 
 
 @needs_browser
-def test_a_model_of_any_size_sees_the_picture_whole(browser, any_size_url, tmp_path):
-    """In tiles of 512x512, which makes no difference."""
+@pytest.mark.parametrize("size", [(37, 800), (530, 620), (200, 1700)])
+def test_a_model_of_any_size_sees_the_picture_whole(browser, any_size_url, tmp_path, size):
+    """In tiles, which makes no difference, though what it makes of a pixel depends on 121x121."""
     model, url = any_size_url
     browser.get(url)
-    pixels = np.random.default_rng(0).integers(0, 256, (37, 800, 3), np.uint8)
+    wait(browser, lambda b: "dB" in text(b, "denoised-psnr"))
+    browser.execute_script(
+        "window.asked = []; const send = window.fetch; window.fetch = (url, options) => {"
+        "window.asked.push(JSON.parse(options.body).signature_name); return send(url, options); }"
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     clean, denoised = drop(browser, tmp_path / "photo.png")
     np.testing.assert_array_equal(clean, pixels)
     expected = 255 * np.clip(model(pixels[None] / np.float32(255), training=False)[0], 0, 1)
     assert np.abs(denoised - expected).max() <= 1.01
+    asked = browser.execute_script("return window.asked")
+    # How far it sees is asked where there is more than one tile: of a probe, and of it cut off.
+    assert asked.count("serving_default") == (2 if np.prod(size) > 1 << 18 else 0)
 
 
 @needs_browser

@@ -29,11 +29,13 @@ let asked = 0;
 let waiting = 0;
 let underway = new AbortController();
 
-// Pictures of any size go in tiles, as serving/client/tiling.py cuts and blends them.
-const SIDE = 512; // of a tile of a model that takes any size
-const MARGIN = 48; // its pixels nearest to an edge, which count for nothing where another has them
+// Pictures of any size go in tiles, as serving/client/tiling.py cuts and blends them; it says why.
+const MOST = 1 << 18; // pixels of a tile of a model that takes any size
+const ALIGNMENT = 32;
 const RAMP = 16;
 const FIXED_OVERLAP = 32;
+const PROBE = { height: 128, width: 512, cut: 128 };
+const SAME = 2e-5;
 const TILES = 256; // of one size in a request
 const AT_ONCE = 2; // requests
 const LARGE = 1 << 16; // pixels from which on a moving slider waits until it rests
@@ -78,10 +80,9 @@ function spans(length, tile, overlap, margin, fixed) {
     const number = 1 + Math.ceil((length - tile) / Math.max(1, tile - overlap));
     for (let i = 0; i < number; i++) begins.push(Math.round(i * (length - tile) / (number - 1)));
   } else {
-    const step = Math.floor((tile - overlap) / 32) * 32;
-    for (let begin = 0; begin === 0 || begin - step + tile < length; begin += step) {
-      begins.push(begin);
-    }
+    const most = Math.max(1, tile - overlap);
+    const step = Math.floor(most / ALIGNMENT) * ALIGNMENT || most;
+    for (let begin = 0; begin < length - tile + step; begin += step) begins.push(begin);
   }
   const parts = begins.map((begin) => ({ begin, end: Math.min(begin + tile, length) }));
   const rise = (place, shared) => {
@@ -101,6 +102,51 @@ function spans(length, tile, overlap, margin, fixed) {
     weights.forEach((weight, place) => { weights[place] = weight / total[begin + place]; });
   }
   return parts;
+}
+
+// The size of the tiles, what neighbours share and how much of that counts for nothing.
+function tiling(height, width, margin) {
+  if (model.height !== null) {
+    const sides = [model.height, model.width].map((side) => Math.floor(side / 2));
+    const overlap = Math.min(...sides, FIXED_OVERLAP);
+    return {
+      tile: [model.height, model.width], overlap,
+      margin: Math.floor(Math.max(0, overlap - 1) / 4), fixed: true,
+    };
+  }
+  if (height * width <= MOST) {
+    return { tile: [height, width], overlap: Math.min(height, width), margin: 0, fixed: false };
+  }
+  const aligned = (length) => Math.max(ALIGNMENT, Math.floor(length / ALIGNMENT) * ALIGNMENT);
+  const narrow = Math.min(height, width, aligned(Math.floor(Math.sqrt(MOST))));
+  const long = aligned(Math.floor(MOST / narrow));
+  const kept = Math.min(margin, Math.floor(long / 4) - RAMP / 2);
+  const overlap = 2 * kept + RAMP;
+  const short = Math.max(narrow, overlap);
+  return {
+    tile: height > width ? [long, short] : [short, long], overlap, margin: kept, fixed: false,
+  };
+}
+
+// How far from an edge what a model of any size makes of a picture depends on what is beyond it:
+// of noise, and of the same noise cut off, it makes the same from there on.
+async function margin(signal) {
+  if (model.margin === undefined) {
+    const { height, width, cut: at } = PROBE;
+    const noise = Array.from({ length: height }, (_, y) => Array.from({ length: width }, () =>
+      Array.from({ length: model.channels }, () => {
+        const value = Math.random();
+        return Number((2 * y < height ? value : 0.5 + 0.2 * (value - 0.5)).toFixed(4));
+      })));
+    const [whole] = await ask("serving_default", [noise], signal);
+    const [part] = await ask("serving_default", [noise.map((row) => row.slice(at))], signal);
+    let last = -1;
+    part.forEach((row, y) => row.forEach((pixel, x) => pixel.forEach((value, c) => {
+      if (x > last && Math.abs(value - whole[y][x + at][c]) > SAME) last = x;
+    })));
+    model.margin = last + 1;
+  }
+  return model.margin;
 }
 
 // What the model takes of a tile: each of its images as bytes, a channel by itself where the
@@ -190,13 +236,10 @@ async function decoded(blob, channels) {
 // The denoised image; `told` is called with it and the rows that are new in it.
 async function denoised(image, signal, told) {
   const { height, width, channels } = image;
-  const fixed = model.height !== null;
-  const tile = fixed ? [model.height, model.width] : [SIDE, SIDE];
-  const overlap = fixed
-    ? Math.min(...tile.map((side) => Math.floor(side / 2)), FIXED_OVERLAP) : 2 * MARGIN + RAMP;
-  const margin = fixed ? Math.floor(Math.max(0, overlap - 1) / 4) : MARGIN;
-  const rows = spans(height, tile[0], overlap, margin, fixed);
-  const columns = spans(width, tile[1], overlap, margin, fixed);
+  const seen = model.height === null && height * width > MOST ? await margin(signal) : 0;
+  const { tile, overlap, margin: unused, fixed } = tiling(height, width, seen);
+  const rows = spans(height, tile[0], overlap, unused, fixed);
+  const columns = spans(width, tile[1], overlap, unused, fixed);
   const result = { ...image, values: new Uint8ClampedArray(image.values.length) };
   let carried = new Float32Array(0); // the rows that the next band adds to
   for (const [index, row] of rows.entries()) {
