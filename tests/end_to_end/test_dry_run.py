@@ -15,7 +15,7 @@ import uuid
 
 import pytest
 
-from tests import clothing, gcs, warm
+from tests import clothing, gcs, textures, warm
 from tests.end_to_end.conftest import LEFT_ALONE, TEST, TRAIN, environment, options
 
 EVERY_STEP = (
@@ -136,3 +136,39 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(stores, dry_run, 
     assert compared["pushed_version"] == str(version)
     newer = third["AtomicPusher"]["outputs"]["pushed_model"]["metadata"]["pushed_version"]
     assert [found.number for found in versions.versions(serving)] == [version, int(newer)]
+
+
+@pytest.mark.timeout(1800)
+def test_a_folder_of_images_is_cut_as_well(stores, tmp_path):
+    """What lies in a store cannot be looked at when it is compiled, so the format is said."""
+    from components.base import object_store
+    from components.csv_ingestion.result import read_summary
+
+    inputs, outputs = stores
+    folder = textures.write_folder(tmp_path / "photographs", train=6, test=2)
+    (folder / "train" / "text.png").write_text("no image")
+    object_store.upload(folder, f"{inputs}/photographs")
+    settings = (
+        "image={height: 16, width: 16, channels: 3}",
+        "data={format: images, classes: [], patches: 8, max_drift: 1}",
+        "noise={training: gaussian(sd=0.2), evaluation: [gaussian(sd=0.2)]}",
+        "evaluation={min_gain: -99, thresholds: {}}",
+    )
+    arguments = [
+        *("compile", "--image", "denoise:1", "--pipeline-root", f"{outputs}/pipelines"),
+        *("--data", f"{inputs}/photographs", "--output", str(tmp_path / "pipeline.yaml")),
+        *(*options(*settings), "--json", "--real-store"),
+        *("--dry-run", "--dry-run-folder", str(tmp_path / "dry-run")),
+    ]
+    done = warm.call("pipeline.cli", arguments, environment(), forked_tasks=True, timeout=1500)
+    assert done.returncode == 0, done.stderr[-6000:]
+    tasks = {task["name"]: task for task in json.loads(done.stdout)["tasks"]}
+    assert {task["state"] for task in tasks.values()} == {"done"}
+    assert "ReferenceClassifier" not in tasks
+    object_store.download(
+        tasks["ImageIngestion"]["outputs"]["examples"]["uri"], tmp_path / "examples"
+    )
+    summary = read_summary(str(tmp_path / "examples"))
+    assert (summary.format, summary.rows, summary.cut) == ("images", 9, 8)
+    assert sum(summary.examples.values()) == 64
+    assert tasks["AtomicPusher"]["outputs"]["pushed_model"]["metadata"]["pushed"] == 1
