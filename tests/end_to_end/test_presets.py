@@ -55,6 +55,7 @@ def _run(name, overrides, data, workspace):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "name",
     [

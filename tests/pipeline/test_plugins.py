@@ -62,7 +62,7 @@ def _python(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProces
         env=environment,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
 
 
@@ -198,6 +198,7 @@ def test_an_installed_package_needs_no_setting(folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2700)
 def test_the_battery_of_the_docs_passes(folder, monkeypatch):
     monkeypatch.setenv("DENOISE_PLUGINS", "scanner.noises")
     battery = code.ROOT / "tests/components/noise/test_every_noise.py"
@@ -207,6 +208,7 @@ def test_the_battery_of_the_docs_passes(folder, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2700)
 def test_a_run_uses_them_and_an_edit_runs_its_steps_again(folder, tmp_path):
     data = clothing.write_csvs(tmp_path / "data", train=200, test=30, seed=7)
     workspace = tmp_path / "workspace"
@@ -235,6 +237,7 @@ def test_a_run_uses_them_and_an_edit_runs_its_steps_again(folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2700)
 def test_a_dry_run_finds_out_that_the_image_lacks_one(folder, tmp_path):
     data = clothing.write_csvs(tmp_path / "data", train=200, test=30, seed=7)
     done = _denoise(
