@@ -13,7 +13,7 @@ import pytest
 from pipeline import bootstrap
 from tests import clothing
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
 SETTINGS = (
     "evaluation.thresholds={}",
