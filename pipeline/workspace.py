@@ -64,6 +64,11 @@ class Workspace:
         return self.root / "logs"
 
     @property
+    def jobs(self) -> pathlib.Path:
+        """Beam jobs of `denoise predict` that a job server works on."""
+        return self.root / "jobs"
+
+    @property
     def summary(self) -> pathlib.Path:
         """The last run, for machines."""
         return self.root / "summary.json"

@@ -80,7 +80,7 @@ def predict(
                     raise UsageError("--add-noise: not with --beam.")
                 source = Source(server, str(model) if model else None)
                 result = predict_with_beam(
-                    inputs, output, source, settings.beam.pipeline_args, overwrite
+                    inputs, output, source, settings.beam.pipeline_args, overwrite, place.jobs
                 )
             else:
                 if add_noise:

@@ -20,11 +20,11 @@ from typing import IO
 import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
+from components.base import jobs
 from components.base.errors import DataError, UsageError
-from components.base.files import shown
+from components.base.files import digest, shown
 from components.csv_ingestion.reader import RowFormat, read_head, read_rows
 from components.image.picture import read_picture, write_picture
 from components.image.reader import SUFFIXES
@@ -80,6 +80,8 @@ class Shards:
     """Pictures that could not be read rightly, and why."""
     ignored: tuple[Passed, ...] = ()
     """Files of a folder, or that fit a pattern, that are neither CSV nor picture."""
+    notes: tuple[str, ...] = ()
+    """What became of the job of a call that was killed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,6 +257,7 @@ def predict_with_beam(
     source: Source,
     pipeline_args: Sequence[str] = (),
     overwrite: bool = False,
+    records: pathlib.Path | None = None,
 ) -> Shards:
     """Denoises CSVs of `label,p1,...,pN` rows, or of `p1,...,pN`, and pictures of any size.
 
@@ -266,11 +269,16 @@ def predict_with_beam(
       pipeline_args: Beam's flags, such as `--runner=FlinkRunner`.
       overwrite: Whether files that this command did not make may be replaced. In an object
         store nothing tells who made a file: there it is needed for any that exists.
+      records: A folder that keeps, while a job server works, which job writes what, so that the
+        job of a call that was killed is cancelled by the next one for the same files; else it
+        would go on and replace what that one wrote. None: nothing is kept.
 
     Raises:
-      UsageError: there is no such file, or the output is an input or a file of somebody else.
-      DataError: a row is not one; a distributed runner wraps it in an error of its own.
+      UsageError: there is no such file, the output is an input or a file of somebody else, or no
+        job server answers.
+      DataError: a row is not one.
       ModelError, NotDenoisedError: the denoiser cannot be used.
+      RunError: a worker was lost, or raised another error.
     """
     found = _find(inputs)
     ranges = _ranges(found.csvs)
@@ -285,10 +293,11 @@ def predict_with_beam(
     denoiser = source.open()
     shape = denoiser.row_shape if ranges else None
     denoiser.close()
-    options = PipelineOptions(["--runner=FnApiRunner", *pipeline_args])
     shared = Shared()
+    record = str(records / f"{digest([output, planned])}.json") if records else None
     with _claimed(output, planned, inputs, found.paths, overwrite):
-        with beam.Pipeline(options=options) as pipeline:
+        left = jobs.cancel_left(record) if record else ""
+        with jobs.running(["--runner=FnApiRunner", *pipeline_args], record) as pipeline:
             if shape is not None:
                 _ = (
                     pipeline
@@ -305,7 +314,12 @@ def predict_with_beam(
                 )
         failed = _failed(output, [picture.name for picture in pictures])
     return Shards(
-        output, len(ranges), len(pictures) - len(failed), tuple(failed), tuple(found.ignored)
+        output,
+        len(ranges),
+        len(pictures) - len(failed),
+        tuple(failed),
+        tuple(found.ignored),
+        (left,) if left else (),
     )
 
 

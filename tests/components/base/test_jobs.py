@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from apache_beam.portability.api import beam_job_api_pb2
-from apache_beam.runners.portability import local_job_service
 
 from components.base import jobs, shards
 from components.base.errors import DataError, RunError, UsageError
+from tests import job_server
+from tests.job_server import states
 from tests.ports import free_ports
 
 LOCAL = ("--runner=FnApiRunner",)
@@ -27,24 +28,14 @@ LOCAL = ("--runner=FnApiRunner",)
 
 @pytest.fixture(scope="module")
 def service():
-    made = local_job_service.LocalJobServicer()
-    made.endpoint = f"localhost:{made.start_grpc_server()}"
-    yield made
-    made.stop()
+    with job_server.running() as made:
+        yield made
 
 
 @pytest.fixture
 def served(service):
     """Flags of a job server's jobs."""
-    return (
-        "--runner=PortableRunner",
-        f"--job_endpoint={service.endpoint}",
-        "--environment_type=LOOPBACK",
-    )
-
-
-def states(service) -> dict[str, int]:
-    return {job: made.get_state()[0] for job, made in service._jobs.items()}
+    return job_server.flags(service)
 
 
 def _count(shard: str) -> int:

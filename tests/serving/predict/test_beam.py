@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.portability.api import beam_job_api_pb2
 
-from components.base.errors import UsageError
+from components.base import jobs
+from components.base.errors import DataError, UsageError
 from components.image.picture import Picture, read_picture, write_picture
 from serving.predict import beam as predicting
+from tests import job_server
 from tests.serving.predict.written import HEADER, pixels_of, write_image, write_rows
 
 ARGUMENTS = ["--runner=FnApiRunner"]
@@ -146,6 +151,64 @@ def test_only_ranges_go_from_worker_to_worker(source, tmp_path):
     ]
     assert steps[0].startswith("Ranges")
     assert [step.partition("/")[0] for step in steps] == ["Ranges", "Spread", "Denoise"]
+
+
+@pytest.fixture(scope="module")
+def service():
+    with job_server.running() as made:
+        yield made
+
+
+def test_a_bad_row_is_told_by_a_worker_as_in_this_process(service, source, tmp_path):
+    file = tmp_path / "rows.csv"
+    write_rows(file, 3)
+    with file.open("a") as stream:
+        stream.write("7,1,2\n")
+    messages = []
+    for arguments in (ARGUMENTS, job_server.flags(service)):
+        with pytest.raises(DataError) as raised:
+            predicting.predict_with_beam([str(file)], str(tmp_path / "out"), source, arguments)
+        messages.append(str(raised.value))
+    assert messages[0].startswith(f"{file}, line 4 ")
+    assert "while running" not in messages[0]
+    assert messages[0] == messages[1]
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def _wait_while_it_exists(path: str) -> None:
+    while os.path.exists(path):
+        time.sleep(0.05)
+
+
+def test_the_job_of_a_call_that_was_killed_is_cancelled_by_the_next_one_for_its_files(
+    service, source, tmp_path
+):
+    write_rows(tmp_path / "rows.csv", 3)
+    records, flags = tmp_path / "jobs", job_server.flags(service)
+
+    def predict(output: str) -> tuple[str, ...]:
+        rows, target = [str(tmp_path / "rows.csv")], str(tmp_path / output)
+        return predicting.predict_with_beam(rows, target, source, flags, records=records).notes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs.fileio, "remove", lambda path: None)
+        assert predict("out") == ()
+    [record] = records.iterdir()
+    before = set(job_server.states(service))
+    works = tmp_path / "works"
+    works.touch()
+    killed = beam.Pipeline(argv=list(flags))
+    _ = killed | beam.Create([str(works)]) | beam.Map(_wait_while_it_exists)
+    killed.run()
+    [job] = set(job_server.states(service)) - before
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"id": job}))
+    assert predict("elsewhere") == ()
+    assert list(records.iterdir()) == [record]
+    [note] = predict("out")
+    works.unlink()
+    assert f"job {job} still ran" in note
+    assert job_server.states(service)[job] == beam_job_api_pb2.JobState.CANCELLED
+    assert not list(records.iterdir())
 
 
 def test_nothing_is_said_at_the_end(source, tmp_path):
