@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,11 @@ from components.base.errors import DenoiseError, NotBlessedError, UsageError
 from components.base.places import Places
 from pipeline.commands import options
 from pipeline.commands.session import answer, read_by, session
+
+if TYPE_CHECKING:
+    from components.base.settings import Settings
+    from pipeline.display import Steps
+    from pipeline.runners.kubeflow.dry_run.run import Result
 
 
 def compile(
@@ -90,42 +95,18 @@ def compile(
     parameters = options.parameters(parameter)
     with session(dry_run_folder, "compile", verbose) as (out, err, _):
         from components.ingestion import formats
-        from pipeline.runners import vertex
-        from pipeline.runners.kubeflow import compile as kubeflow
-        from pipeline.runners.kubeflow import file
-        from pipeline.runners.kubeflow.dry_run import run as rehearsal
 
-        ours = vertex.is_ours if runner == "vertex" else files.is_signed
-        files.refuse_others([output], ours, overwrite)
-        stream = err if as_json else out
         if local_data is not None and local_data.is_dir():
             settings = formats.resolved(settings, local_data)
-        settings = formats.unseen(settings)
-        if runner == "vertex":
-            job = vertex.compile(settings, image, places)
-            vertex.write(job, output)
-            spec = job["pipelineSpec"]
-        else:
-            spec = kubeflow.compile(settings, image, places)
-            file.write(spec, output)
-        tasks = spec["root"]["dag"]["tasks"]
+        spec = _write(runner, formats.unseen(settings), image, places, output, overwrite)
+        stream = err if as_json else out
         console = display.console(stream)
-        console.print(f"{output}: {len(tasks)} tasks, PipelineSpec {spec['schemaVersion']}")
+        number = len(spec["root"]["dag"]["tasks"])
+        console.print(f"{output}: {number} tasks, PipelineSpec {spec['schemaVersion']}")
         if not dry_run:
             return
-        with display.Steps(stream, total=len(tasks)) as steps:
-            try:
-                result = rehearsal.run(
-                    output,
-                    dry_run_folder,
-                    parameters,
-                    real_store=real_store,
-                    started=steps.start,
-                    finished=lambda task: steps.finish(task.state),
-                )
-            except DenoiseError:
-                steps.finish("failed")
-                raise
+        with display.Steps(stream, total=number) as steps:
+            result = _rehearse(output, dry_run_folder, parameters, real_store, steps)
         if as_json:
             answer(result, as_json, out)
         console.print(f"as on       Kubeflow Pipelines {result.follows}")
@@ -133,6 +114,54 @@ def compile(
         console.print(f"pushed      {result.pushed or 'no'}", soft_wrap=True)
     if not result.pushed:
         raise NotBlessedError("The pipeline ran, but the model was not blessed, so not pushed.")
+
+
+def _write(
+    runner: str,
+    settings: Settings,
+    image: str,
+    places: Places,
+    output: pathlib.Path,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Compiles for the orchestrator and writes its file; returns the PipelineSpec in it."""
+    from pipeline.runners import vertex
+    from pipeline.runners.kubeflow import compile as kubeflow
+    from pipeline.runners.kubeflow import file
+
+    ours = vertex.is_ours if runner == "vertex" else files.is_signed
+    files.refuse_others([output], ours, overwrite)
+    if runner == "vertex":
+        job = vertex.compile(settings, image, places)
+        vertex.write(job, output)
+        return job["pipelineSpec"]
+    spec = kubeflow.compile(settings, image, places)
+    file.write(spec, output)
+    return spec
+
+
+def _rehearse(
+    output: pathlib.Path,
+    folder: pathlib.Path,
+    parameters: dict[str, str],
+    real_store: bool,
+    steps: Steps,
+) -> Result:
+    """Executes the file here, and shows each task as a step."""
+    from pipeline.runners.kubeflow.dry_run import run as rehearsal
+
+    try:
+        return rehearsal.run(
+            output,
+            folder,
+            parameters,
+            real_store=real_store,
+            started=steps.start,
+            finished=lambda task: steps.finish(task.state),
+        )
+    except DenoiseError:
+        steps.finish("failed")
+        raise
 
 
 def _absolute(location: str | None) -> str | None:
