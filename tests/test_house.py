@@ -30,7 +30,7 @@ FLOORS = {
     ),
     "serving": ({"protocol"}, {"client", "models"}, {"calls"}, {"server"}, {"predict"}),
     "pipeline": (
-        {"bootstrap", "debian"},
+        {"bootstrap", "debian", "dead_leaves"},
         {
             "config",
             "dag",

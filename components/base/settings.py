@@ -149,6 +149,9 @@ class TrainingSettings(_Section):
     loss: Literal["log_mse", "mse", "mae", "binary_crossentropy"] = "log_mse"
     noise: Literal["fresh", "fixed"] = "fresh"
     """`fresh`: drawn for every batch on the device; `fixed`: what Transform made."""
+    augmentation: Literal["none", "flips_rotations"] = "none"
+    """`flips_rotations`: each batch is seen in one of the eight ways to turn and mirror a square
+    (of an oblong, the four that keep its shape), at random; for images without an upright."""
     early_stopping_patience: int | None = Field(None, ge=1)
     """Epochs without a better validation loss before training stops; None: never."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
@@ -169,6 +172,15 @@ class TrainingSettings(_Section):
     on the GPU itself, where there is one, while they fit in 2 GiB."""
     warm_start: bool = False
     """Start from the weights of the pushed model, for retraining on newer data."""
+
+    @pydantic.model_validator(mode="after")
+    def _batches_are_augmented(self) -> TrainingSettings:
+        if self.augmentation != "none" and self.cache == "device":
+            raise ValueError(
+                f"augmentation {self.augmentation} turns batches on their way to the device: "
+                "cache is auto, memory or disk with it"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _workers_step_together(self) -> TrainingSettings:

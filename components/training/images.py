@@ -120,6 +120,12 @@ class Images:
         Args:
           first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
         """
+        batches = self._batches(first_epoch)
+        if self._job.training.augmentation == "none":
+            return batches
+        return turned(batches, self._job.seed, first_epoch * self.steps)
+
+    def _batches(self, first_epoch: int) -> tf.data.Dataset:
         part = self._worker.part(self.batch_size)
         order = (self.batch_size, self.steps, self._job.seed, first_epoch, part)
         if self.cache == "device":
@@ -215,7 +221,8 @@ def place(settings: TrainingSettings, images: int, shape: tuple[int, int, int], 
     needed = images * copies * int(np.prod(shape)) * np.dtype(np.float32).itemsize
     if needed > memory.available() // MEMORY_SHARE:
         return "disk"
-    return "device" if gpus == 1 and needed <= DEVICE_BYTES else "memory"
+    fits_device = gpus == 1 and settings.augmentation == "none"
+    return "device" if fits_device and needed <= DEVICE_BYTES else "memory"
 
 
 def shuffled(
@@ -246,6 +253,38 @@ def shuffled(
 
     indices = shuffled_indices(len(arrays[0]), batch_size, steps, seed, first_epoch, part)
     return indices.map(batch, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+
+
+def turned(batches: tf.data.Dataset, seed: int, first_step: int) -> tf.data.Dataset:
+    """The batches, each turned and mirrored in one of the ways that keep its shape.
+
+    Which way follows from the seed and the number of the step alone.
+
+    Args:
+      batches: (input, target), (N, H, W, C) each, from `first_step` on.
+      seed: Of the ways.
+      first_step: Number of the first batch.
+    """
+
+    def turn(step: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        drawn = tf.random.stateless_uniform((3,), tf.stack([np.int64(seed), step]), 0, 2, tf.int32)
+        down, across, transposed = tf.unstack(tf.equal(drawn, 1))
+        noisy, clean = pair
+        square = noisy.shape[1] == noisy.shape[2]
+
+        def one(images: tf.Tensor) -> tf.Tensor:
+            shape = images.shape
+            images = tf.cond(down, lambda: images[:, ::-1], lambda: images)
+            images = tf.cond(across, lambda: images[:, :, ::-1], lambda: images)
+            if square:
+                swapped = (0, 2, 1, 3)
+                images = tf.cond(transposed, lambda: tf.transpose(images, swapped), lambda: images)
+            return tf.ensure_shape(images, shape)
+
+        return one(noisy), one(clean)
+
+    numbered = batches.enumerate(first_step)
+    return numbered.map(turn, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
 
 
 def shuffled_indices(

@@ -38,6 +38,8 @@ def packages(tmp_path, monkeypatch):
         ),
     )
     monkeypatch.setattr(debian, "unpack", lambda name, folder: root / name)
+    monkeypatch.setattr(photographs, "_DRAWN", 2)
+    monkeypatch.setattr(photographs, "_DRAWN_SIDE", 32)
     picture(640, 1200).save(root / "meadows/pictures/grass.jpg")
     sizes = root / "hills/Alp/contents/images"
     sizes.mkdir(parents=True)
@@ -62,9 +64,17 @@ def test_pictures_are_scaled_down_and_named_with_their_licences(packages, tmp_pa
         "grass-512.png": (512, 273),
         "grass-360.png": (360, 192),
         "grass-256.png": (256, 137),
+        "dead-leaves-00.png": (32, 32),
+        "dead-leaves-01.png": (32, 32),
     }
     licences = (folder / photographs.LICENCES).read_text()
-    for said in ("train/grass-360.png", "Licence of hills", "test/china.jpg", "danielbuechele"):
+    for said in (
+        "train/grass-360.png",
+        "train/dead-leaves-01.png",
+        "Licence of hills",
+        "test/china.jpg",
+        "danielbuechele",
+    ):
         assert said in licences
     assert os.listdir(folder.parent) == ["photographs"]
 
@@ -94,7 +104,7 @@ def test_what_is_no_photograph_is_left_out(packages, tmp_path, monkeypatch):
     (pictures / "link.png").symlink_to(secret)
     folder = photographs.photographs(tmp_path / "photographs")
     names = os.listdir(folder / "train")
-    assert {name.partition("-")[0] for name in names} == {"Alp", "grass", "soft"}
+    assert {name.partition("-")[0] for name in names} == {"Alp", "grass", "soft", "dead"}
     assert {name for name in names if name.startswith("soft")} == {"soft-360.png", "soft-256.png"}
 
 

@@ -130,3 +130,37 @@ def test_a_stream_shorter_than_its_epoch_begins_again(files):
 def test_the_cache_setting_decides_where_images_live(cache, images, gpus, expected):
     settings = TrainingSettings(cache=cache)
     assert training_input.place(settings, images, (28, 28, 1), gpus) == expected
+
+
+def test_augmentation_keeps_images_off_the_device():
+    settings = TrainingSettings(augmentation="flips_rotations")
+    assert training_input.place(settings, 100, (28, 28, 1), 1) == "memory"
+    with pytest.raises(ValueError, match=r"cache is auto, memory or disk"):
+        TrainingSettings(augmentation="flips_rotations", cache="device")
+
+
+def _turned(shape, first_step=0, steps=200):
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
+    batches = tf.data.Dataset.from_tensors((image, image + 100)).repeat()
+    return image, list(
+        training_input.turned(batches, 3, first_step).take(steps).as_numpy_iterator()
+    )
+
+
+@pytest.mark.parametrize(("shape", "ways"), [((3, 3, 2), 8), ((3, 4, 1), 4)])
+def test_batches_are_seen_in_every_way_that_keeps_their_shape(shape, ways):
+    image, batches = _turned(shape)
+    seen = {inputs.tobytes() for inputs, _ in batches}
+    kept = [image[:, ::down, ::across] for down in (1, -1) for across in (1, -1)]
+    if ways == 8:
+        kept += [way.transpose(0, 2, 1, 3) for way in kept]
+    assert seen == {way.tobytes() for way in kept}
+    for inputs, targets in batches:
+        np.testing.assert_array_equal(targets, inputs + 100)
+
+
+def test_a_resumed_run_turns_batches_as_it_would_have():
+    _, whole = _turned((3, 3, 1), steps=30)
+    _, rest = _turned((3, 3, 1), first_step=20, steps=10)
+    for (expected, _), (found, _) in zip(whole[20:], rest, strict=True):
+        np.testing.assert_array_equal(found, expected)
