@@ -71,7 +71,7 @@ _PACKAGES = (
     _Package("lomiri-wallpapers-20.04", ("backgrounds/*",)),
 )
 
-_TESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+TESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "skimage": (
         "data",
         (
@@ -244,7 +244,7 @@ def _bring_tests(folder: pathlib.Path) -> str:
     """Copies the photographs of installed packages; returns where their terms stand."""
     folder.mkdir(parents=True)
     notices = []
-    for module, (place, names) in _TESTED.items():
+    for module, (place, names) in TESTED.items():
         spec = importlib.util.find_spec(module)
         if spec is None or spec.origin is None:
             raise DataError(f"The Python package {module} with the test photographs is not there.")

@@ -2,11 +2,13 @@
 
     python -m benchmarks.photo photo_grey.keras [--data photographs/test] [--crop 256]
         [--deviations 15 25 50] [--seed 20171] [--filters] [--output FOLDER]
+        [--pictures astronaut coffee]
 
 What `denoise benchmark` has of photographs (pipeline/benchmark/photographs.py), for a model that
 no run has trained and no card is of. BM3D is the authors' package bm3d, an extra that nothing
 installs by itself: `pip install denoise-pipeline[bm3d]`, Python 3.11 and later. Writes photo.json
-and prints a table; what is measured is kept beside it.
+and prints a table; what is measured is kept beside it. before_after.png shows the photographs named
+with the strongest noise: noisy, denoised, clean.
 """
 
 from __future__ import annotations
@@ -17,17 +19,23 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import rich.console
 
-from components.base.errors import DenoiseError
+from components.base.errors import DenoiseError, UsageError
 from components.base.files import write_json
 from components.base.settings import NoiseSettings
+from components.image import png
 from components.pretrained.kept import sha256
 from pipeline.benchmark import filters, photographs, tables, workers
 from pipeline.benchmark.contents import BM3D
 from pipeline.benchmark.findings import Findings
+from pipeline.benchmark.images import NoisyImages
+from pipeline.benchmark.subject import Subject
 
 RESULT_FILE = "photo.json"
+PICTURE_FILE = "before_after.png"
+_GAP = 8
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=NoiseSettings().seed)
     parser.add_argument("--filters", action="store_true", help="the other filters, too")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("."))
+    parser.add_argument("--pictures", nargs="+", default=[], metavar="NAME")
     given = parser.parse_args(arguments)
     try:
         model = _model(given.model)
@@ -55,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contender = photographs.contender(
             given.model.stem, {"file": sha256(given.model)}, lambda: model
         )
+        pictured = _pictures(subject, given.pictures, model) if given.pictures else None
         names = [name for name in filters.available() if given.filters or name == BM3D]
         if BM3D not in names:
             print("BM3D: the package bm3d is not installed", file=sys.stderr)
@@ -64,9 +74,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DenoiseError as error:
         print(error, file=sys.stderr)
         return 1
+    if pictured is not None:
+        (given.output / PICTURE_FILE).write_bytes(png.encoded(pictured))
     write_json(given.output / RESULT_FILE, found.model_dump(mode="json"))
     rich.console.Console().print(tables.photograph_table(found))
     return 0
+
+
+def _pictures(subject: Subject, names: Sequence[str], model: Any) -> np.ndarray:
+    """A row of each photograph, noisy, denoised and clean: uint8 RGBA (H, W, 4)."""
+    known = subject.settings.data.classes
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--pictures {name}: expected some of {', '.join(known)}.")
+    noise = subject.noises[-1]
+    images = NoisyImages(subject.test, [noise], subject.settings.noise.seed, 1)
+    denoised, _ = images.denoised(model.predict_on_batch, noise)
+    of_label = {label: at for at, label in enumerate(subject.test.labels)}
+    rows = []
+    for name in names:
+        at = of_label[known.index(name)]
+        tiles = (png.rgba(kind[at]) for kind in (images.noisy(noise), denoised, images.clean))
+        padded = [np.pad(tile, ((0, _GAP), (0, _GAP), (0, 0))) for tile in tiles]
+        rows.append(np.concatenate(padded, axis=1))
+    return np.concatenate(rows)[:-_GAP, :-_GAP]
 
 
 def _model(file: pathlib.Path) -> Any:

@@ -93,7 +93,7 @@ def compared(
 def shipped_files() -> tuple[dict[str, pathlib.Path], dict[str, str]]:
     """The test photographs by name, and the packages that are not there, with the reason."""
     files, left_out = {}, {}
-    for module, (folder, names) in photographs._TESTED.items():
+    for module, (folder, names) in photographs.TESTED.items():
         spec = importlib.util.find_spec(module)
         if spec is None or spec.origin is None:
             left_out[f"photographs of {module}"] = "the Python package is not installed"

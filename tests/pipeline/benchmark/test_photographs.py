@@ -154,7 +154,7 @@ def test_the_packages_ship_what_is_measured_or_it_is_said():
 
 
 def test_a_package_that_is_not_there_is_said(monkeypatch):
-    monkeypatch.setattr(brought, "_TESTED", {"nosuch": ("data", ("a.png",))})
+    monkeypatch.setattr(brought, "TESTED", {"nosuch": ("data", ("a.png",))})
     assert photographs.shipped_files() == (
         {},
         {"photographs of nosuch": "the Python package is not installed"},
