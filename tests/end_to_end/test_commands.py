@@ -79,7 +79,7 @@ def _start(denoise: Denoise, command: str, arguments: list[str], **others: str) 
             "benchmark",
             _steps(
                 *("read images", "noisy input, classifier", "models", "classical filters"),
-                *("ridge", "robustness", "page"),
+                *("ridge", "robustness", "photographs", "page"),
             ),
             marks=pytest.mark.slow,
         ),
