@@ -54,8 +54,8 @@ def _start(denoise: Denoise, command: str, arguments: list[str], **others: str) 
     if name in ("compile", "models", "noises"):
         call = call[: call.index("--workspace")]
     return subprocess.Popen(
-        # A shell's `&` would have SIGINT ignored; a preexec_fn would fork beside gRPC's threads.
-        ["env", "--default-signal=INT", *call],
+        # A shell's `&` has SIGINT ignored, nohup SIGHUP; a preexec_fn would fork beside gRPC.
+        ["env", "--default-signal=INT,HUP", *call],
         env={**environment(), **others},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

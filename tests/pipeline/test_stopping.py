@@ -70,11 +70,11 @@ def start(tmp_path):
     processes = []
 
     def start(
-        body: str, grace: float = 30.0, signals: str = "--default-signal=INT", **options
+        body: str, grace: float = 30.0, signals: str = "--default-signal=INT,HUP", **options
     ) -> subprocess.Popen:
         code = COMMAND.format(folder=str(tmp_path), grace=grace, body=textwrap.indent(body, "    "))
-        # A shell's `&` would have SIGINT ignored. Not by a preexec_fn: with one Python forks, and
-        # gRPC's threads may end the child before its exec.
+        # A shell's `&` has SIGINT ignored, nohup SIGHUP. Not by a preexec_fn: with one Python
+        # forks, and gRPC's threads may end the child before its exec.
         process = subprocess.Popen(
             ["env", signals, sys.executable, "-c", code],
             stderr=subprocess.PIPE,
