@@ -135,7 +135,7 @@ def _bring_training(scratch: pathlib.Path, folder: pathlib.Path) -> str:
     folder.mkdir(parents=True)
     notices = []
     for done, package in enumerate(_PACKAGES):
-        progress.tell(_STEP, done, len(_PACKAGES), f"photographs of {package.name}")
+        progress.tell(_STEP, done, len(_PACKAGES) + 1, f"photographs of {package.name}")
         try:
             files = debian.unpack(package.name, scratch / package.name)
         except debian.NotHad as reason:
@@ -162,17 +162,17 @@ def _draw(folder: pathlib.Path) -> str:
     """Writes drawn images in the colours of the photographs; returns what there is to say."""
     from PIL import Image
 
-    colours = []
+    progress.tell(_STEP, len(_PACKAGES), len(_PACKAGES) + 1, "drawn images")
+    taken = []
     random = np.random.default_rng(0)
     for file in sorted(folder.glob(f"*-{_LONGEST_SIDES[-1]}.png")):
         with Image.open(file) as picture:
             pixels = np.asarray(picture).reshape(-1, 3)
-        colours.append(pixels[random.integers(len(pixels), size=_COLOURS)])
+        taken.append(pixels[random.integers(len(pixels), size=_COLOURS)])
+    colours = np.concatenate(taken)
     names = [f"dead-leaves-{number:02}.png" for number in range(_DRAWN)]
     for number, name in enumerate(names):
-        progress.tell(_STEP, number, _DRAWN, "drawn images")
-        drawn = dead_leaves(_DRAWN_SIDE, np.concatenate(colours), seed=number)
-        Image.fromarray(drawn).save(folder / name)
+        Image.fromarray(dead_leaves(_DRAWN_SIDE, colours, seed=number)).save(folder / name)
     return f"train/{', train/'.join(names)}\nare drawn by pipeline/dead_leaves.py."
 
 
@@ -244,11 +244,10 @@ def _bring_tests(folder: pathlib.Path) -> str:
     """Copies the photographs of installed packages; returns where their terms stand."""
     folder.mkdir(parents=True)
     notices = []
-    for module, (place, names) in TESTED.items():
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
+    for module, (_, names) in TESTED.items():
+        source = test_folder(module)
+        if source is None:
             raise DataError(f"The Python package {module} with the test photographs is not there.")
-        source = pathlib.Path(spec.origin).parent / place
         written = []
         for name in names:
             shutil.copyfile(source / name, folder / name)
@@ -259,3 +258,11 @@ def _bring_tests(folder: pathlib.Path) -> str:
             f"their sources. Its README.txt:\n\n{terms}"
         )
     return "\n\n".join(notices)
+
+
+def test_folder(module: str) -> pathlib.Path | None:
+    """Where an installed package of `TESTED` has its photographs; None: it is not installed."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    return pathlib.Path(spec.origin).parent / TESTED[module][0]

@@ -89,12 +89,12 @@ def _pictures(subject: Subject, names: Sequence[str], model: Any) -> np.ndarray:
             raise UsageError(f"--pictures {name}: expected some of {', '.join(known)}.")
     noise = subject.noises[-1]
     images = NoisyImages(subject.test, [noise], subject.settings.noise.seed, 1)
-    denoised, _ = images.denoised(model.predict_on_batch, noise)
-    of_label = {label: at for at, label in enumerate(subject.test.labels)}
+    place = {label: at for at, label in enumerate(subject.test.labels)}
     rows = []
     for name in names:
-        at = of_label[known.index(name)]
-        tiles = (png.rgba(kind[at]) for kind in (images.noisy(noise), denoised, images.clean))
+        at = place[known.index(name)]
+        noisy, clean = images.noisy(noise)[at : at + 1], images.clean[at : at + 1]
+        tiles = [png.rgba(kind[0]) for kind in (noisy, model.predict_on_batch(noisy), clean)]
         padded = [np.pad(tile, ((0, _GAP), (0, _GAP), (0, 0))) for tile in tiles]
         rows.append(np.concatenate(padded, axis=1))
     return np.concatenate(rows)[:-_GAP, :-_GAP]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import hashlib
-import importlib.util
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -93,14 +92,13 @@ def compared(
 def shipped_files() -> tuple[dict[str, pathlib.Path], dict[str, str]]:
     """The test photographs by name, and the packages that are not there, with the reason."""
     files, left_out = {}, {}
-    for module, (folder, names) in photographs.TESTED.items():
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
+    for module, (_, names) in photographs.TESTED.items():
+        folder = photographs.test_folder(module)
+        if folder is None:
             left_out[f"photographs of {module}"] = "the Python package is not installed"
             continue
         for name in names:
-            file = pathlib.Path(spec.origin).parent / folder / name
-            files[file.stem] = file
+            files[pathlib.Path(name).stem] = folder / name
     return files, left_out
 
 
