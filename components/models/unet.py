@@ -32,16 +32,19 @@ def unet(
     mixer_tokens: int = 192,
     mixer_channels: int = 256,
     position: bool = True,
+    limits: bool = True,
     activation: str = "relu",
 ) -> keras.Model:
     """A residual U-Net: it predicts what to add to the noisy image.
 
-    1. A 3x3 convolution and, on each level, a learned position map and residual blocks; a
+    1. Beside the image, maps of where it is black and where it is white: salt, pepper and what
+       was cut off are there.
+    2. A 3x3 convolution and, on each level, a learned position map and residual blocks; a
        strided 3x3 convolution leads to the next level, of half the size.
-    2. Token mixing on the smallest level, so that every place sees the whole image.
-    3. On the way back, a 1x1 convolution and depth-to-space double the size, the level's own
+    3. Token mixing on the smallest level, so that every place sees the whole image.
+    4. On the way back, a 1x1 convolution and depth-to-space double the size, the level's own
        features are added, and residual blocks follow.
-    4. A last convolution; it and the addition to the input are float32.
+    5. A last convolution; it and the addition to the input are float32.
 
     The last layer of every block, and of all, is zero at first: training starts from the
     identity and bears a high learning rate without normalisation (Zhang, Dauphin, Ma: Fixup
@@ -57,6 +60,8 @@ def unet(
       mixer_tokens: Hidden width of the mixing across places.
       mixer_channels: Hidden width of the mixing across channels.
       position: Whether each level has a position map.
+      limits: Whether it is told where the image is black and white. After 848 steps of the
+        default preset: .6 dB on salt and pepper, nothing on the others.
       activation: Inside all blocks, by Keras name. On a CPU gelu costs a quarter of a step more.
 
     Raises:
@@ -73,6 +78,8 @@ def unet(
     )
     inputs = keras.Input(image_shape)
     x, cut = pad(inputs, multiple=2 ** (len(widths) - 1))
+    if limits:
+        x = MarkLimits(dtype="float32")(x)
 
     skips = []
     for level, width in enumerate(widths):
@@ -111,13 +118,44 @@ def _mix(x: Any, blocks: int, token_units: int, channel_units: int, activation: 
     x = layers.Reshape((places, channels))(x)
     for _ in range(blocks):
         change = layers.Permute((2, 1))(layers.LayerNormalization()(x))
-        change = layers.Dense(token_units, activation=activation)(change)
-        change = layers.Permute((2, 1))(layers.Dense(places, kernel_initializer="zeros")(change))
+        change = FlatDense(token_units, activation=activation)(change)
+        change = layers.Permute((2, 1))(FlatDense(places, kernel_initializer="zeros")(change))
         x = layers.Add()([x, change])
         change = layers.LayerNormalization()(x)
-        change = layers.Dense(channel_units, activation=activation)(change)
-        x = layers.Add()([x, layers.Dense(channels, kernel_initializer="zeros")(change)])
+        change = FlatDense(channel_units, activation=activation)(change)
+        x = layers.Add()([x, FlatDense(channels, kernel_initializer="zeros")(change)])
     return layers.Reshape((height, width, channels))(x)
+
+
+@keras.saving.register_keras_serializable(package="denoise")
+class FlatDense(layers.Dense):
+    """A dense layer that multiplies one matrix, whatever the shape of its input.
+
+    Of an input of three dimensions Keras's own multiplies one matrix per image, and its gradient
+    is the sum of as many: on a CPU a fifth of a training step of `unet`.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        *places, channels = ops.shape(inputs)
+        flat = super().call(ops.reshape(inputs, (-1, channels)), training)
+        return ops.reshape(flat, (*places, self.units))
+
+
+@keras.saving.register_keras_serializable(package="denoise")
+class MarkLimits(layers.Layer):
+    """Adds maps of where an image is 0 or less, and of where it is 1 or more.
+
+    (N, H, W, C) to (N, H, W, 3 * C): the image, the first maps, the second ones, 0 or 1 each. To be
+    computed in float32, for bfloat16 takes .999 for 1.
+    """
+
+    def call(self, images: Any) -> Any:
+        black = ops.cast(images <= 0.0, images.dtype)
+        white = ops.cast(images >= 1.0, images.dtype)
+        return ops.concatenate([images, black, white], axis=-1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (*input_shape[:-1], 3 * input_shape[-1])
 
 
 @keras.saving.register_keras_serializable(package="denoise")

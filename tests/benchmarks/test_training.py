@@ -29,15 +29,15 @@ def test_both_recipes_are_trained_and_measured(folder, tmp_path, capsys):
     )
     assert status == 0
     trainings = json.loads(output.read_text())
-    assert [each["recipe"] for each in trainings] == ["default", "quick"]
+    assert [each["recipe"] for each in trainings] == ["default", "the one before"]
     for each in trainings:
         assert [point["epoch"] for point in each["curve"]] == [1, 2]
         assert each["curve"][1]["cpu_seconds"] == each["training_cpu_seconds"] > 0
         assert set(each["test"]) == set(config.load().noise.evaluation)
         assert all(5 < row["psnr"] < 40 for row in each["test"].values())
     shown = capsys.readouterr().out
-    assert "| default | 1    | 2" in shown
-    assert "quick, seed 1: " in shown
+    assert "| default        | 1    | 2" in shown
+    assert "the one before, seed 1: " in shown
 
 
 @pytest.mark.parametrize("comparison", training.COMPARISONS)
@@ -47,4 +47,5 @@ def test_every_recipe_is_one_of_the_settings(comparison):
         for preset, overrides in training.COMPARISONS[comparison].values()
     ]
     assert len({str(settings.training) for settings in made}) == len(made)
-    assert len({str(settings.model) for settings in made}) == 1
+    assert len({settings.model.name for settings in made}) == 1
+    assert len({settings.noise.evaluation for settings in made}) == 1

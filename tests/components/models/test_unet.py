@@ -8,7 +8,7 @@ import pytest
 
 from components.base.errors import UsageError
 from components.models import build
-from components.models.unet import DepthToSpace
+from components.models.unet import DepthToSpace, FlatDense, MarkLimits
 from tests import bfloat16
 
 IMAGES = np.random.default_rng(3).uniform(size=(3, 28, 28, 1)).astype(np.float32)
@@ -36,7 +36,7 @@ def test_the_default_is_small():
         {"widths": [4, 8]},
         {"widths": [4, 4, 8, 8]},
         {"widths": [4, 8], "blocks": 2, "mixer_blocks": 0},
-        {"widths": [4, 8], "blocks": 0, "position": False, "activation": "gelu"},
+        {"widths": [4, 8], "blocks": 0, "position": False, "limits": False, "activation": "gelu"},
     ],
 )
 @pytest.mark.parametrize("shape", [(28, 28, 1), (13, 22, 3)])
@@ -85,3 +85,29 @@ def test_depth_to_space_orders_channels_as_tensorflow_does():
     tf = pytest.importorskip("tensorflow")
     features = np.random.default_rng(4).normal(size=(2, 3, 5, 12)).astype(np.float32)
     np.testing.assert_array_equal(DepthToSpace(2)(features), tf.nn.depth_to_space(features, 2))
+
+
+def test_limits_are_marked_exactly_even_in_mixed_precision():
+    bfloat16.require()
+    images = np.array([-0.5, 0, 1e-6, 0.999, 1, 1.5], np.float32).reshape(1, 3, 2, 1)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        maps = np.asarray(MarkLimits(dtype="float32")(images))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert maps.dtype == np.float32
+    np.testing.assert_array_equal(maps[..., :1], images)
+    np.testing.assert_array_equal(maps[..., 1].ravel(), [1, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(maps[..., 2].ravel(), [0, 0, 0, 0, 1, 1])
+    assert MarkLimits()(np.zeros((2, 4, 5, 3), np.float32)).shape == (2, 4, 5, 9)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 5, 3), (2, 4, 5, 3)])
+def test_one_matrix_gives_what_keras_gives(shape):
+    images = np.random.default_rng(6).normal(size=shape).astype(np.float32)
+    mine, theirs = FlatDense(7, activation="relu"), keras.layers.Dense(7, activation="relu")
+    assert mine(images).shape == theirs(images).shape == (*shape[:-1], 7)
+    mine.set_weights(theirs.get_weights())
+    np.testing.assert_allclose(mine(images), theirs(images), atol=1e-5)
+    inputs = keras.Input((None, *shape[2:]) if len(shape) > 2 else shape[1:])
+    assert mine(inputs).shape == theirs(inputs).shape
