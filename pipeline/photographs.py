@@ -36,8 +36,10 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _LONGEST_SIDES = (1440, 1024, 720, 512, 360, 256)
 """Pictures are scaled down to each, by the mean of what a new pixel covers: that takes their own
 noise and the traces of JPEG with it."""
-_SHORTEST_SIDE = 512
+_SHORTEST_SIDE = 384
 """What is smaller, before it is scaled, is a preview."""
+_LEAST_SCALING = 1.3
+"""Less would leave the traces of JPEG."""
 _LEAST_DETAIL = 6.0
 """Mean difference of neighbours along both axes, in grey levels of 255, at the size in question:
 what has less is a drawing, a gradient or out of focus nearly everywhere, and of that a model
@@ -48,6 +50,24 @@ _COLOURS = 4096
 _MOST_PIXELS = 64_000_000
 _MOST_BYTES = 64 << 20
 _MOST_PICTURES = 500
+
+
+_OF_OPENCV = (
+    "aero1.jpg",
+    "aloeL.jpg",
+    "apple.jpg",
+    "baboon.jpg",
+    "board.jpg",
+    "box_in_scene.png",
+    "building.jpg",
+    "fruits.jpg",
+    "graf1.png",
+    "home.jpg",
+    "leuvenA.jpg",
+    "orange.jpg",
+    "rubberwhale1.png",
+    "squirrel_cls.jpg",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +89,15 @@ _PACKAGES = (
     _Package("ukui-wallpapers", ("backgrounds/*",)),
     _Package("lomiri-wallpapers-16.04", ("backgrounds/*",)),
     _Package("lomiri-wallpapers-20.04", ("backgrounds/*",)),
+    _Package(
+        "opencv-doc",
+        (
+            *(f"examples/data/{name}" for name in _OF_OPENCV),
+            "examples/text/scenetext0*.jpg",
+        ),
+    ),
+    # Textures of a game, photographed: walls, roofs, stone, bark.
+    _Package("cube2-data", ("*_gk_v0?_cc.jpg", "gor/*_cc.jpg", "yo_frankie/[gst]*_col.jpg")),
 )
 
 TESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -213,8 +242,10 @@ def _keep(file: pathlib.Path, folder: pathlib.Path) -> list[str]:
     title = file.parents[2].name if _SIZE.fullmatch(file.stem) else file.stem
     names = []
     for side in _LONGEST_SIDES:
+        if side * _LEAST_SCALING > max(whole.size):
+            continue
         scaled = _scaled(whole, side)
-        if max(scaled.size) == side and detail(np.asarray(scaled)) >= _LEAST_DETAIL:
+        if detail(np.asarray(scaled)) >= _LEAST_DETAIL:
             names.append(f"{title}-{side}.png")
             scaled.save(folder / names[-1])
     return names
@@ -224,8 +255,6 @@ def _scaled(picture: Image.Image, longest: int) -> Image.Image:
     from PIL import Image
 
     scale = longest / max(picture.size)
-    if scale >= 1:
-        return picture
     width, height = (max(1, round(side * scale)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.BOX)
 
