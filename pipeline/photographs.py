@@ -194,7 +194,8 @@ def _draw(folder: pathlib.Path) -> str:
     progress.tell(_STEP, len(_PACKAGES), len(_PACKAGES) + 1, "drawn images")
     taken = []
     random = np.random.default_rng(0)
-    for file in sorted(folder.glob(f"*-{_LONGEST_SIDES[-1]}.png")):
+    small = folder.glob(f"*-{_LONGEST_SIDES[-1]}.png")
+    for file in sorted(small) or sorted(folder.iterdir()):
         with Image.open(file) as picture:
             pixels = np.asarray(picture).reshape(-1, 3)
         taken.append(pixels[random.integers(len(pixels), size=_COLOURS)])

@@ -58,8 +58,7 @@ def test_pictures_are_scaled_down_and_named_with_their_licences(packages, tmp_pa
         "Alp-512.png": (512, 320),
         "Alp-360.png": (360, 225),
         "Alp-256.png": (256, 160),
-        # Never larger than it is.
-        "grass-1024.png": (1024, 546),
+        # Never larger than it is, nor nearly as large, with the traces of JPEG.
         "grass-720.png": (720, 384),
         "grass-512.png": (512, 273),
         "grass-360.png": (360, 192),
@@ -128,6 +127,15 @@ def test_a_package_that_cannot_be_had_is_named_and_nothing_is_left(packages, tmp
     with pytest.raises(DataError, match=r"meadows.*cannot be had: there is no apt-get.*--data"):
         photographs.photographs(tmp_path / "here" / "photographs")
     assert os.listdir(tmp_path / "here") == []
+
+
+def test_drawn_images_take_the_colours_of_larger_pictures_where_none_is_small(
+    packages, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(photographs, "_LONGEST_SIDES", (1024, 512, 8))
+    folder = photographs.photographs(tmp_path / "photographs")
+    assert Image.open(folder / "train" / "dead-leaves-00.png").size == (32, 32)
+    assert not list(folder.glob("train/*-8.png"))
 
 
 def test_a_package_without_photographs_is_named(packages, tmp_path):
