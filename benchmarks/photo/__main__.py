@@ -4,6 +4,7 @@
         [--deviations 15 25 50] [--seed 20171] [--filters] [--output FOLDER]
         [--pictures astronaut coffee]
 
+The model is measured as it is and as `denoise predict --ensemble` uses it.
 What `denoise benchmark` has of photographs (pipeline/benchmark/photographs.py), for a model that
 no run has trained and no card is of. BM3D is the authors' package bm3d, an extra that nothing
 installs by itself: `pip install denoise-pipeline[bm3d]`, Python 3.11 and later. Writes photo.json
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files = photographs.files_in(given.data) if given.data else photographs.shipped_files()[0]
         noises = [photographs.noise_of(deviation) for deviation in given.deviations]
         subject = photographs.read(files, model.input_shape[-1], noises, given.seed, given.crop)
-        contender = photographs.contender(
+        contenders = photographs.contenders(
             given.model.stem, {"file": sha256(given.model)}, lambda: model
         )
         pictured = _pictures(subject, given.pictures, model) if given.pictures else None
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("BM3D: the package bm3d is not installed", file=sys.stderr)
         findings = Findings(given.output / "results")
         with workers.workers() as pool:
-            found = photographs.measured(subject, [contender], findings, pool, names)
+            found = photographs.measured(subject, contenders, findings, pool, names)
     except DenoiseError as error:
         print(error, file=sys.stderr)
         return 1

@@ -27,6 +27,7 @@ from components.base.settings import (
 )
 from components.evaluation.measure import Denoise
 from components.filters import FILTERS
+from components.image.ensemble import ensembled
 from components.image.reader import SUFFIXES, read_image
 from components.noise import parse
 from components.pretrained import kept
@@ -75,9 +76,10 @@ def compared(
         noises = [noise_of(deviation) for deviation in DEVIATIONS]
         contenders = [
             *(
-                of_file(one)
+                contender
                 for one in map(kept.find, kept.names())
                 if one.card.image.channels == channels and models.any_size(one.card.model.name)
+                for contender in of_file(one)
             ),
             *models.contenders(
                 workspace, ImageSettings(channels=channels), noises, of_any_size=True
@@ -234,15 +236,16 @@ def measured(
     )
 
 
-def of_file(found: kept.Kept) -> Contender:
-    """A kept model; it is loaded when it is first called."""
-    return contender(
-        found.card.name, {"kept": found.card.sha256}, lambda: kept.load(found), found.card
-    )
+def of_file(found: kept.Kept) -> list[Contender]:
+    """A kept model, as `contenders` gives it; it is loaded when it is first called."""
+    key = {"kept": found.card.sha256}
+    return contenders(found.card.name, key, lambda: kept.load(found), found.card)
 
 
-def contender(name: str, key: dict[str, Any], load: Any, card: Card | None = None) -> Contender:
-    """A Keras model as a contender.
+def contenders(
+    name: str, key: dict[str, Any], load: Any, card: Card | None = None
+) -> list[Contender]:
+    """A Keras model as two contenders: as it is, and in all eight orientations (`--ensemble`).
 
     Args:
       name: For people.
@@ -250,11 +253,21 @@ def contender(name: str, key: dict[str, Any], load: Any, card: Card | None = Non
       load: Gives it, when it is first called.
       card: What is known of it.
     """
+    load = functools.cache(load)
+    return [
+        _contender(name, name, key, load, card),
+        _contender(f"{name}_ensemble", f"{name} --ensemble", {**key, "ensemble": True}, load, card),
+    ]
 
-    @functools.cache
+
+def _contender(
+    name: str, title: str, key: dict[str, Any], load: Any, card: Card | None
+) -> Contender:
     def model() -> Denoise:
-        loaded = load()
-        return lambda images: loaded.predict_on_batch(images)
+        compute = load().predict_on_batch
+        if "ensemble" not in key:
+            return lambda images: compute(images)
+        return lambda images: ensembled(images, compute)
 
     def denoise(
         images: NoisyImages, noise: str, made_for: str, told: Told
@@ -274,7 +287,7 @@ def contender(name: str, key: dict[str, Any], load: Any, card: Card | None = Non
             "data": card.data.name,
         }
     return Contender(
-        Method(name=name, title=name, kind="model", **facts), key, denoise, work.cores()
+        Method(name=name, title=title, kind="model", **facts), key, denoise, work.cores()
     )
 
 

@@ -44,6 +44,14 @@ def predict(
         bool,
         typer.Option("--beam", help="Denoise large CSVs (in shards) or many images with Beam."),
     ] = False,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Denoise each image turned and mirrored, too, and take the mean: eight times "
+            "the time, on photographs some .15 dB.",
+        ),
+    ] = False,
     overwrite: options.Overwrite = False,
     workspace: options.Workspace = options.DEFAULT_WORKSPACE,
     preset: options.Preset = options.DEFAULT_PRESET,
@@ -78,7 +86,7 @@ def predict(
 
                 if add_noise:
                     raise UsageError("--add-noise: not with --beam.")
-                source = Source(server, str(model) if model else None)
+                source = Source(server, str(model) if model else None, ensemble=ensemble)
                 result = predict_with_beam(
                     inputs, output, source, settings.beam.pipeline_args, overwrite, place.jobs
                 )
@@ -89,7 +97,7 @@ def predict(
                 from serving.predict.run import predict as predict_files
 
                 paths = [pathlib.Path(path) for path in inputs]
-                with open_denoiser(server, model) as denoiser:
+                with open_denoiser(server, model, ensemble=ensemble) as denoiser:
                     result = predict_files(
                         paths, pathlib.Path(output), denoiser, add_noise, overwrite
                     )

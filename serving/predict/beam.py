@@ -28,7 +28,12 @@ from components.base.files import digest, shown
 from components.csv_ingestion.reader import RowFormat, read_head, read_rows
 from components.image.picture import read_picture, write_picture
 from components.image.reader import SUFFIXES
-from serving.predict.denoisers import Denoiser, LoadedDenoiser, ServedDenoiser
+from serving.predict.denoisers import (
+    Denoiser,
+    EnsembleDenoiser,
+    LoadedDenoiser,
+    ServedDenoiser,
+)
 from serving.predict.files import (
     DOT_FILE,
     Passed,
@@ -52,14 +57,19 @@ class Source:
     server: str | None
     model: str | None
     model_name: str = "denoiser"
+    ensemble: bool = False
+    """Whether each image is denoised in all eight orientations."""
 
     def open(self) -> Denoiser:
         """Loads it, in the worker."""
+        denoiser: Denoiser
         if self.server is not None:
-            return ServedDenoiser(self.server, self.model_name)
-        if self.model is None:
+            denoiser = ServedDenoiser(self.server, self.model_name)
+        elif self.model is not None:
+            denoiser = LoadedDenoiser(pathlib.Path(self.model))
+        else:
             raise UsageError("Give either --server URL or --model DIR.")
-        return LoadedDenoiser(pathlib.Path(self.model))
+        return EnsembleDenoiser(denoiser) if self.ensemble else denoiser
 
 
 def absolute(location: str) -> str:

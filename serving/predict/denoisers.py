@@ -12,8 +12,9 @@ import numpy as np
 
 from components.base.errors import DenoiseError, ModelError, UsageError
 from components.base.files import shown
+from components.image.ensemble import ORIENTATIONS, ensembled
 from serving.client import ClientError, DenoiseClient
-from serving.client.tiling import ModelShape, denoise_any
+from serving.client.tiling import ModelShape, as_floats, as_pixels, denoise_any
 
 
 class NotDenoisedError(DenoiseError):
@@ -141,6 +142,40 @@ class LoadedDenoiser:
         self._servable.close()
 
 
+class EnsembleDenoiser:
+    """A denoiser asked about each image in all eight orientations: the mean of its answers.
+
+    Pictures are worked on as floats and rounded once, at the end.
+    """
+
+    def __init__(self, one: Denoiser) -> None:
+        self._one = one
+        self.shape = one.shape
+
+    @property
+    def row_shape(self) -> tuple[int, int, int]:
+        return self._one.row_shape
+
+    def denoise(
+        self, images: np.ndarray, told: Callable[[float], None] = lambda done: None
+    ) -> np.ndarray:
+        finished = 0
+
+        def denoise(floats: np.ndarray) -> np.ndarray:
+            return self._one.denoise(
+                floats, lambda done: told((finished + done) / len(ORIENTATIONS))
+            )
+
+        def next_one(_: float) -> None:
+            nonlocal finished
+            finished += 1
+
+        return as_pixels(ensembled(as_floats(images), denoise, next_one), images.dtype)
+
+    def close(self) -> None:
+        self._one.close()
+
+
 def _size(image: Any) -> ModelShape:
     height, width, channels = (dim.size for dim in image.tensor_shape.dim[1:])
     return (height, width, channels) if min(height, width) >= 0 else (None, None, channels)
@@ -152,8 +187,9 @@ def open_denoiser(
     model: pathlib.Path | None,
     model_name: str = "denoiser",
     version: int | str | None = None,
+    ensemble: bool = False,
 ) -> Iterator[Denoiser]:
-    """The denoiser that --server or --model names.
+    """The denoiser that --server or --model names; with `ensemble`, an `EnsembleDenoiser`.
 
     Raises:
       UsageError: neither or both are given.
@@ -170,6 +206,8 @@ def open_denoiser(
     else:
         assert model is not None
         denoiser = LoadedDenoiser(model)
+    if ensemble:
+        denoiser = EnsembleDenoiser(denoiser)
     try:
         yield denoiser
     finally:

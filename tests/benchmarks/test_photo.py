@@ -21,12 +21,13 @@ def test_a_keras_file_is_measured(tmp_path, capsys, monkeypatch):
     arguments = [str(tmp_path / "m.keras"), "--data", str(folder), "--crop", "32"]
     assert photo.main([*arguments, "--output", str(tmp_path), "--pictures", "hill"]) == 0
     found = json.loads((tmp_path / photo.RESULT_FILE).read_text())
-    assert [method["name"] for method in found["methods"]] == ["noisy", "m"]
+    assert [method["name"] for method in found["methods"]] == ["noisy", "m", "m_ensemble"]
     assert found["noises"] == ["gaussian(sd=0.0588)", "gaussian(sd=0.098)", "gaussian(sd=0.1961)"]
     # New, it adds nothing.
     psnr = {(row["method"], row["noise"]): row["rows"]["*"]["psnr"] for row in found["results"]}
     for noise in found["noises"]:
-        assert abs(psnr["m", noise] - psnr["noisy", noise]) < 1e-3
+        for method in ("m", "m_ensemble"):
+            assert abs(psnr[method, noise] - psnr["noisy", noise]) < 1e-3
     picture = np.asarray(Image.open(tmp_path / photo.PICTURE_FILE))
     noisy, denoised, clean = (picture[:, start : start + 32] for start in (0, 40, 80))
     assert picture.shape == (32, 112, 4)

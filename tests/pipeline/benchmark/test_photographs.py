@@ -93,13 +93,18 @@ def told(monkeypatch):
 
 def test_all_get_the_same_noise_and_bm3d_is_told_how_strong_it_is(folder, tmp_path, pool, told):
     subject, model = _read(folder, 1), _Keras()
-    contender = photographs.contender("mine", {"file": "1"}, lambda: model)
+    contenders = photographs.contenders("mine", {"file": "1"}, lambda: model)
     findings = Findings(tmp_path / "results")
-    found = photographs.measured(subject, [contender], findings, pool, ["bm3d", "median"])
-    assert [method.name for method in found.methods] == ["noisy", "mine", "bm3d", "median"]
-    np.testing.assert_array_equal(
-        np.concatenate(model.seen[1:]), np.concatenate([noisy for noisy, _ in told])
-    )
+    found = photographs.measured(subject, contenders, findings, pool, ["bm3d", "median"])
+    assert [method.name for method in found.methods] == [
+        "noisy",
+        "mine",
+        "mine_ensemble",
+        "bm3d",
+        "median",
+    ]
+    noisy = np.concatenate([noisy for noisy, _ in told])
+    np.testing.assert_array_equal(np.concatenate(model.seen[1 : 1 + len(noisy)]), noisy)
     assert {sigma for _, sigma in told} == {0.098}
     rows = found.result("mine", NOISE).rows
     assert rows == found.result("noisy", NOISE).rows
@@ -111,11 +116,11 @@ def test_all_get_the_same_noise_and_bm3d_is_told_how_strong_it_is(folder, tmp_pa
     [gain] = found.gains("mine", "bm3d")
     assert gain.mean == pytest.approx(rows[ALL].psnr - found.result("bm3d", NOISE).total.psnr)
     table = tables.photograph_table(found)
-    assert table.row_count == 5
+    assert table.row_count == 6
     assert table.title == "Photographs in grey: the middle 32x32 of 3"
 
     told.clear()
-    assert photographs.measured(subject, [contender], findings, pool, ["bm3d", "median"]) == found
+    assert photographs.measured(subject, contenders, findings, pool, ["bm3d", "median"]) == found
     assert not told, "what is known is not measured again"
 
 
@@ -140,7 +145,7 @@ def test_models_that_come_with_the_package_and_the_workspaces_own(
     grey = found[0]
     assert (grey.channels, grey.images, grey.noises[1]) == (1, 3, NOISE)
     names = {method.name for method in grey.methods}
-    assert {"noisy", "photo_grey", "median"} <= names
+    assert {"noisy", "photo_grey", "photo_grey_ensemble", "median"} <= names
     assert "fashion_mnist" not in names, "is of one size"
     assert grey.method("photo_grey").trained_on.startswith("mixture(")
     assert grey.result("photo_grey", NOISE).total.psnr > grey.result("noisy", NOISE).total.psnr

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from components.base.errors import ModelError, UsageError
+from components.image.ensemble import ORIENTATIONS, oriented, upright
 from components.image.picture import Picture, read_picture, write_picture
 from serving.predict import run as predicting
 from serving.predict.denoisers import NotDenoisedError, open_denoiser
@@ -221,6 +222,31 @@ def test_a_model_of_any_size(tmp_path, channels):
     rows = np.loadtxt(tmp_path / "out" / "rows.csv", delimiter=",")
     images = pixels.reshape(3, 4, 6, channels)
     assert np.abs(rows - expected(images).reshape(3, -1)).max() <= 0.51
+
+
+def test_an_ensemble_is_the_mean_of_eight_answers_and_keeps_the_depth(tmp_path):
+    path = tmp_path / "model"
+    any_size.export(path / "1", (4, 6, 1))
+    random = np.random.default_rng(2)
+    images = random.integers(0, 1 << 16, (1, 24, 40, 1)).astype(np.uint16)
+    told: list[float] = []
+    with open_denoiser(None, path) as one:
+        floats = images / np.float32(65535)
+        answers = [
+            upright(one.denoise(oriented(floats, *orientation)), *orientation)
+            for orientation in ORIENTATIONS
+        ]
+        plain = one.denoise(images)
+    with open_denoiser(None, path, ensemble=True) as several:
+        found = several.denoise(images, told.append)
+        assert several.shape == one.shape
+        rows = np.full((3, *several.row_shape), 100, np.uint8)
+        assert several.denoise(rows).dtype == np.uint8
+    assert found.dtype == np.uint16
+    np.testing.assert_allclose(found, np.mean(answers, axis=0) * 65535, atol=1)
+    assert (found != plain).any()
+    assert told == sorted(told)
+    assert told[-1] == 1
 
 
 def test_what_is_not_taken_as_it_is_gets_a_note(local, tmp_path):
