@@ -1,6 +1,6 @@
-"""Brings photographs: of Debian's wallpapers to train on, of scikit-image and scikit-learn to test.
+"""Brings photographs: of Debian's packages to train on, of scikit-image and scikit-learn to test.
 
-Drawn images stand beside those trained on, a quarter of all: there are some fifty photographs.
+Drawn images stand beside those trained on, a sixth of all: there are some ninety photographs.
 
 Those tested with are of other photographers and cameras than those trained on.
 """
@@ -72,7 +72,7 @@ _OF_OPENCV = (
 
 @dataclasses.dataclass(frozen=True)
 class _Package:
-    """A Debian package of wallpapers, and which of its files are worth a look."""
+    """A Debian package with photographs, and which of its files are worth a look."""
 
     name: str
     patterns: tuple[str, ...]

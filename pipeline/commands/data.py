@@ -34,7 +34,7 @@ def data(
             "--photographs",
             metavar="DIR",
             file_okay=False,
-            help="Bring photographs to DIR: wallpapers of Debian packages to train on, those of "
+            help="Bring photographs to DIR: those of Debian packages to train on, those of "
             "scikit-image and scikit-learn to test with.",
         ),
     ] = None,
