@@ -127,16 +127,17 @@ class LoadedDenoiser:
     def denoise(
         self, images: np.ndarray, told: Callable[[float], None] = lambda done: None
     ) -> np.ndarray:
-        if images.dtype == np.uint8 and images.shape[1:] == self.row_shape:
-            pixels = images.reshape(len(images), -1).astype(np.int32)
-            [denoised] = self._servable.run({self._pixels[0]: pixels}, self._pixels[1:])
-            return denoised.reshape(images.shape).astype(np.uint8)
-
         def compute(floats: np.ndarray) -> np.ndarray:
             [denoised] = self._servable.run({self._images[0]: floats}, self._images[1:])
             return denoised
 
-        return denoise_any(images, self.shape, compute, told)
+        if images.shape[1:] != self.row_shape:
+            return denoise_any(images, self.shape, compute, told)
+        if images.dtype != np.uint8:
+            return as_pixels(compute(as_floats(images)), images.dtype)
+        pixels = images.reshape(len(images), -1).astype(np.int32)
+        [denoised] = self._servable.run({self._pixels[0]: pixels}, self._pixels[1:])
+        return denoised.reshape(images.shape).astype(np.uint8)
 
     def close(self) -> None:
         self._servable.close()
@@ -166,9 +167,10 @@ class EnsembleDenoiser:
                 floats, lambda done: told((finished + done) / len(ORIENTATIONS))
             )
 
-        def next_one(_: float) -> None:
+        def next_one(share: float) -> None:
             nonlocal finished
             finished += 1
+            told(share)
 
         return as_pixels(ensembled(as_floats(images), denoise, next_one), images.dtype)
 
