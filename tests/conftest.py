@@ -2,11 +2,15 @@
 
 import gc
 
+import hypothesis
 import pytest
 
 from components.base import libraries
 
 libraries.collect_rarely()
+# On a busy machine any example may take long.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_finish():

@@ -86,7 +86,7 @@ CONTENTS = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(CONTENTS)
 def test_parse_agrees_with_the_reference(content):
     rows = read(content)
@@ -98,7 +98,7 @@ def test_parse_agrees_with_the_reference(content):
     assert rows.labels.dtype == np.int64
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.one_of(LINES.map(str.encode), st.just(b"7" * 200)), max_size=12).map(b"\n".join),
     st.lists(st.integers(0, 120), max_size=6),
@@ -124,7 +124,7 @@ def test_ranges_yield_every_line_once(content, borders, block_bytes):
                 assert len(shortened) > ROW.longest
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from([b"", b"label,pixel1,pixel2,pixel3\n", b"\xef\xbb\xbf"]),
     st.lists(LINES.map(str.encode), max_size=12).map(b"\n".join),

@@ -44,7 +44,7 @@ def assert_shows(path: pathlib.Path, pixels: np.ndarray, alpha: np.ndarray | Non
     channels=st.sampled_from([1, 3]),
     transparent=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_written_is_read_again(tmp_path_factory, size, dtype, channels, transparent):
     random = np.random.default_rng(size[0])
     if dtype == np.float32:

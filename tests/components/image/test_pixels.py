@@ -2,7 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -17,7 +17,6 @@ from components.image.pixels import (
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3]))
 
 
-@settings(deadline=None)  # the first call imports Keras
 @given(st.data(), SHAPES)
 def test_quantise_undoes_normalise(data, shape):
     pixels = data.draw(
@@ -49,7 +48,6 @@ def test_quantise_clips():
     np.testing.assert_array_equal(quantise(np.array([-1.0, 0.5, 2.0], np.float32)), [0, 128, 255])
 
 
-@settings(deadline=None)
 @given(
     arrays.arrays(np.uint8, (2, 12)),
     arrays.arrays(np.float32, (2, 12), elements=st.floats(-2, 2, width=32)),

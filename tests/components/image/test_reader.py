@@ -70,7 +70,7 @@ def plane(dtype, channels: int = 0, high: int | None = None) -> st.SearchStrateg
     return arrays.arrays(dtype, shape, elements=elements)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 @pytest.mark.parametrize(
     "mode",
@@ -330,7 +330,7 @@ def test_an_image_that_would_fill_the_memory_is_not_decoded(batch_in_graph):
             batch_in_graph[1]([right, wrong])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60))
 def test_a_graph_reads_any_exif(in_graph, tail):
     """A broken directory is no orientation, not the end."""

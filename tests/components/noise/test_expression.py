@@ -87,7 +87,7 @@ def test_an_error_names_the_expression_and_what_is_known(written, said):
 
 
 @given(st.text(alphabet="abgn_:+-*/()=.,[]{}'\"0123456789 \n\0é", max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_a_noise_or_a_usage_error(text):
     with contextlib.suppress(UsageError):
         assert isinstance(parse(text), Noise)
@@ -129,7 +129,7 @@ def combined(parts):
 
 
 @given(st.recursive(simple_noises(), combined, max_leaves=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_valid_expression_survives_printing_and_serialisation(expression):
     noise = parse(expression)
     assert str(parse(str(noise))) == str(noise)

@@ -43,7 +43,7 @@ def outcome(body: str, dtype: DataType):
     return array.dtype, array.shape, array.tolist()
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.one_of(nested, npst.arrays(np.float32, (2, 3)).map(np.ndarray.tolist)),
     st.sampled_from(["instances", "inputs"]),

@@ -56,7 +56,7 @@ def in_tiles(pixels, tiles, denoise, channels=1, most=1 << 16):
 )
 @example(height=20, width=90, tile=(30, 30), radius=3, fixed=True, most=1)  # smaller in one way
 @example(height=90, width=20, tile=(30, 30), radius=3, fixed=False, most=1)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_tiles_equal_the_whole(height, width, tile, radius, fixed, most):
     """Everywhere with tiles that end where the picture does; away from the border with tiles that
     are filled up there."""
@@ -75,7 +75,7 @@ def test_tiles_equal_the_whole(height, width, tile, radius, fixed, most):
     fixed=st.sampled_from([(28, 28), (4, 6), (1, 1), (None, None)]),
     channels=st.sampled_from([1, 3]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_a_model_leaves_as_it_is_comes_back_as_it_was(shape, dtype, fixed, channels):
     """Shape, type and every value: the weights add up to 1."""
     random = np.random.default_rng(0)
@@ -163,7 +163,7 @@ def test_any_size_is_cut_only_where_it_is_too_large(size, sizes):
     margin=st.integers(0, 384),
     most=st.sampled_from([64 * 64, 1 << 20]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_tile_of_any_size_is_no_larger_than_allowed(size, margin, most):
     """But for a strip that is narrower than two tiles overlap."""
     tiles = tiling((None, None, 1), size, margin, most)

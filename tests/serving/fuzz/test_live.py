@@ -18,7 +18,6 @@ from tests.serving.fuzz.test_wire import classifications, parsed
 from tests.serving.saved_models import PIXELS
 
 QUICK = settings(
-    deadline=None,
     max_examples=400,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

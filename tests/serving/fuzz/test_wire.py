@@ -22,7 +22,7 @@ from serving.protocol import wire
 from serving.protocol.codes import StatusError
 from tests.serving.fuzz import messages
 
-QUICK = settings(deadline=None, max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(QUICK, max_examples=1_000_000)
 
 

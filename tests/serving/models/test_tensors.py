@@ -29,7 +29,7 @@ arrays = st.sampled_from(DTYPES).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(arrays, st.booleans())
 def test_arrays_survive_and_tensorflow_reads_them(array, as_content):
     message = tensor_pb2.TensorProto()
@@ -40,7 +40,6 @@ def test_arrays_survive_and_tensorflow_reads_them(array, as_content):
         np.testing.assert_array_equal(found, array)
 
 
-@settings(deadline=None)
 @given(arrays)
 def test_what_tensorflow_writes_is_read(array):
     np.testing.assert_array_equal(tensors.to_array(tf.make_tensor_proto(array)), array)
@@ -103,7 +102,7 @@ def test_a_single_value_that_fills_a_shape_takes_no_memory():
     assert (array[:10] == 0.5).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(arrays, st.booleans())
 def test_an_encoded_tensor_is_the_filled_one(array, as_content):
     filled = tensor_pb2.TensorProto()
