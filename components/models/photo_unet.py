@@ -22,8 +22,8 @@ from components.models.blocks import check_arguments, residual_block
 def photo_unet(
     image_shape: tuple[int | None, int | None, int],
     *,
-    widths: Sequence[int] = (32, 64, 96),
-    blocks: int = 3,
+    widths: Sequence[int] = (32, 64, 64),
+    blocks: int = 2,
     activation: str = "relu",
 ) -> keras.Model:
     """A residual U-Net without anything that knows a place: it predicts what to add.
