@@ -139,7 +139,7 @@ def test_a_shipped_model_keeps_what_its_card_says(name):
     """On the card's own sample: 0.02 dB and 0.001, which another machine's rounding may take."""
     found = kept.find(name)
     assert is_signed(found.file.with_suffix(".yaml"))
-    assert found.file.stat().st_size == found.card.bytes < 4 << 20
+    assert found.file.stat().st_size == found.card.bytes < 5 << 20
     network = kept.load(found)
     assert network.count_params() == found.card.parameters
     measured = kept.measure(
