@@ -11,9 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-Denoise = Callable[[np.ndarray], np.ndarray]
-"""float32 (N, H, W, C) in [0, 1], any H and W, to the same."""
-
 ORIENTATIONS = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
 """Quarter turns, and whether columns are reversed before."""
 
@@ -32,13 +29,15 @@ def upright(images: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
 
 
 def ensembled(
-    images: np.ndarray, denoise: Denoise, told: Callable[[float], None] = lambda done: None
+    images: np.ndarray,
+    denoise: Callable[[np.ndarray], np.ndarray],
+    told: Callable[[float], None] = lambda done: None,
 ) -> np.ndarray:
     """Denoises eight times, each time in another orientation.
 
     Args:
       images: float32 (N, H, W, C) in [0, 1].
-      denoise: Takes images of H x W and of W x H.
+      denoise: Such images, of H x W and of W x H, to the same.
       told: Called with how much is done, 0 to 1, after each orientation.
 
     Returns:

@@ -11,7 +11,7 @@ import concurrent.futures
 import functools
 import hashlib
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -254,21 +254,23 @@ def contenders(
       card: What is known of it.
     """
     load = functools.cache(load)
+
+    def once() -> Denoise:
+        return load().predict_on_batch
+
+    def ensemble() -> Denoise:
+        return functools.partial(ensembled, denoise=once())
+
+    several = {**key, "ensemble": True}
     return [
-        _contender(name, name, key, load, card),
-        _contender(f"{name}_ensemble", f"{name} --ensemble", {**key, "ensemble": True}, load, card),
+        _contender(name, name, key, once, card),
+        _contender(f"{name}_ensemble", f"{name} --ensemble", several, ensemble, card),
     ]
 
 
 def _contender(
-    name: str, title: str, key: dict[str, Any], load: Any, card: Card | None
+    name: str, title: str, key: dict[str, Any], model: Callable[[], Denoise], card: Card | None
 ) -> Contender:
-    def model() -> Denoise:
-        compute = load().predict_on_batch
-        if "ensemble" not in key:
-            return lambda images: compute(images)
-        return lambda images: ensembled(images, compute)
-
     def denoise(
         images: NoisyImages, noise: str, made_for: str, told: Told
     ) -> tuple[np.ndarray, float]:
