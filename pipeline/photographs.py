@@ -1,6 +1,6 @@
 """Brings photographs: of Debian's packages to train on, of scikit-image and scikit-learn to test.
 
-Drawn images stand beside those trained on, a sixth of all: there are some ninety photographs.
+Drawn images stand beside those trained on, a quarter of all: there are some ninety photographs.
 
 Those tested with are of other photographers and cameras than those trained on.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from components.base import progress
 from components.base.errors import DataError
 from pipeline import debian
-from pipeline.dead_leaves import dead_leaves
+from pipeline.dead_leaves import dead_leaves, smooth_leaves
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,11 +40,13 @@ _SHORTEST_SIDE = 384
 """What is smaller, before it is scaled, is a preview."""
 _LEAST_SCALING = 1.3
 """Less would leave the traces of JPEG."""
-_LEAST_DETAIL = 6.0
+_LEAST_DETAIL, _ENOUGH_DETAIL = 2.0, 6.0
 """Mean difference of neighbours along both axes, in grey levels of 255, at the size in question:
-what has less is a drawing, a gradient or out of focus nearly everywhere, and of that a model
-learns to blur. Tiled roofs and foliage have 10 to 30."""
+what has less than the first is a drawing or a gradient. What has less than the second is smooth
+or out of focus nearly everywhere: of many such a model learns to blur, and without any it paints
+strokes into skies and walls. Tiled roofs and foliage have 10 to 30."""
 _DRAWN, _DRAWN_SIDE = 60, 384
+"""Of each kind."""
 _COLOURS = 4096
 """Taken of each photograph for those that are drawn."""
 _MOST_PIXELS = 64_000_000
@@ -125,9 +127,9 @@ TESTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def photographs(folder: pathlib.Path | str) -> pathlib.Path:
     """Brings photographs to `folder`/train and `folder`/test, unless they are there.
 
-    The packages' pictures are scaled down to several sizes, from 1440 pixels to 256; the sizes at
-    which one has too little detail are left out. Drawn images are put beside them. No package is
-    installed. The folder appears whole or not at all.
+    The packages' pictures are scaled down to several sizes, from 1440 pixels to 256; of the sizes
+    at which one has little detail, the largest alone is kept. Drawn images are put beside them.
+    No package is installed. The folder appears whole or not at all.
 
     Returns:
       `folder`, absolute.
@@ -200,9 +202,12 @@ def _draw(folder: pathlib.Path) -> str:
             pixels = np.asarray(picture).reshape(-1, 3)
         taken.append(pixels[random.integers(len(pixels), size=_COLOURS)])
     colours = np.concatenate(taken)
-    names = [f"dead-leaves-{number:02}.png" for number in range(_DRAWN)]
-    for number, name in enumerate(names):
-        Image.fromarray(dead_leaves(_DRAWN_SIDE, colours, seed=number)).save(folder / name)
+    names = []
+    for kind, draw in (("dead-leaves", dead_leaves), ("smooth-leaves", smooth_leaves)):
+        for number in range(_DRAWN):
+            names.append(f"{kind}-{number:02}.png")
+            drawn = draw(_DRAWN_SIDE, colours, seed=number)
+            Image.fromarray(drawn).save(folder / names[-1])
     return f"train/{', train/'.join(names)}\nare drawn by pipeline/dead_leaves.py."
 
 
@@ -241,14 +246,18 @@ def _keep(file: pathlib.Path, folder: pathlib.Path) -> list[str]:
         return []
     # Where the file's name is its size, the folder has the picture's.
     title = file.parents[2].name if _SIZE.fullmatch(file.stem) else file.stem
-    names = []
+    names: list[str] = []
+    smooth = False
     for side in _LONGEST_SIDES:
         if side * _LEAST_SCALING > max(whole.size):
             continue
         scaled = _scaled(whole, side)
-        if detail(np.asarray(scaled)) >= _LEAST_DETAIL:
-            names.append(f"{title}-{side}.png")
-            scaled.save(folder / names[-1])
+        found = detail(np.asarray(scaled))
+        if found < (_ENOUGH_DETAIL if smooth else _LEAST_DETAIL):
+            continue
+        smooth = smooth or found < _ENOUGH_DETAIL
+        names.append(f"{title}-{side}.png")
+        scaled.save(folder / names[-1])
     return names
 
 

@@ -65,11 +65,14 @@ def test_pictures_are_scaled_down_and_named_with_their_licences(packages, tmp_pa
         "grass-256.png": (256, 137),
         "dead-leaves-00.png": (32, 32),
         "dead-leaves-01.png": (32, 32),
+        "smooth-leaves-00.png": (32, 32),
+        "smooth-leaves-01.png": (32, 32),
     }
     licences = (folder / photographs.LICENCES).read_text()
     for said in (
         "train/grass-360.png",
         "train/dead-leaves-01.png",
+        "train/smooth-leaves-01.png",
         "Licence of hills",
         "test/china.jpg",
         "danielbuechele",
@@ -90,8 +93,6 @@ def test_those_tested_with_are_the_photographs_of_installed_packages(packages, t
 def test_what_is_no_photograph_is_left_out(packages, tmp_path, monkeypatch):
     pictures = packages / "meadows" / "pictures"
     picture(640, 1200, contrast=1).save(pictures / "flat.png")
-    # Detail enough where 1,200 pixels have become 360.
-    picture(640, 1200, contrast=20).save(pictures / "soft.png")
     picture(320, 640).save(pictures / "preview.png")
     monkeypatch.setattr(photographs, "_MOST_PIXELS", 1 << 22)
     picture(2400, 2400).save(pictures / "huge.png")
@@ -103,8 +104,21 @@ def test_what_is_no_photograph_is_left_out(packages, tmp_path, monkeypatch):
     (pictures / "link.png").symlink_to(secret)
     folder = photographs.photographs(tmp_path / "photographs")
     names = os.listdir(folder / "train")
-    assert {name.partition("-")[0] for name in names} == {"Alp", "grass", "soft", "dead"}
-    assert {name for name in names if name.startswith("soft")} == {"soft-360.png", "soft-256.png"}
+    assert {name.partition("-")[0] for name in names} == {"Alp", "grass", "dead", "smooth"}
+
+
+def test_of_the_sizes_with_little_detail_the_largest_is_kept(packages, tmp_path):
+    pictures = packages / "meadows" / "pictures"
+    # Detail enough where 1,200 pixels have become 360.
+    picture(640, 1200, contrast=20).save(pictures / "soft.png")
+    folder = photographs.photographs(tmp_path / "photographs")
+    kept = {
+        path.name: photographs.detail(np.asarray(Image.open(path)))
+        for path in folder.glob("train/soft-*.png")
+    }
+    assert kept.keys() == {"soft-720.png", "soft-360.png", "soft-256.png"}
+    assert 2 <= kept.pop("soft-720.png") < 6
+    assert min(kept.values()) >= 6
 
 
 def test_what_was_brought_is_kept_and_what_is_there_is_not_touched(packages, tmp_path, monkeypatch):
@@ -132,10 +146,10 @@ def test_a_package_that_cannot_be_had_is_named_and_nothing_is_left(packages, tmp
 def test_drawn_images_take_the_colours_of_larger_pictures_where_none_is_small(
     packages, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(photographs, "_LONGEST_SIDES", (1024, 512, 8))
+    monkeypatch.setattr(photographs, "_LONGEST_SIDES", (1024, 512, 4096))
     folder = photographs.photographs(tmp_path / "photographs")
     assert Image.open(folder / "train" / "dead-leaves-00.png").size == (32, 32)
-    assert not list(folder.glob("train/*-8.png"))
+    assert not list(folder.glob("train/*-4096.png"))
 
 
 def test_a_package_without_photographs_is_named(packages, tmp_path):
