@@ -80,24 +80,25 @@ def predict(
                 from components.push.versions import pushed_model
 
                 model = pushed_model(place.serving)
+            from serving.predict.denoisers import Source, opened
+
+            source = Source(server, model, ensemble)
             result: Shards | Prediction
             if beam:
-                from serving.predict.beam import Source, predict_with_beam
+                from serving.predict.beam import predict_with_beam
 
                 if add_noise:
                     raise UsageError("--add-noise: not with --beam.")
-                source = Source(server, str(model) if model else None, ensemble=ensemble)
                 result = predict_with_beam(
                     inputs, output, source, settings.beam.pipeline_args, overwrite, place.jobs
                 )
             else:
                 if add_noise:
                     plugins.load(settings.plugins)
-                from serving.predict.denoisers import open_denoiser
                 from serving.predict.run import predict as predict_files
 
                 paths = [pathlib.Path(path) for path in inputs]
-                with open_denoiser(server, model, ensemble=ensemble) as denoiser:
+                with opened(source) as denoiser:
                     result = predict_files(
                         paths, pathlib.Path(output), denoiser, add_noise, overwrite
                     )

@@ -28,12 +28,7 @@ from components.base.files import digest, shown
 from components.csv_ingestion.reader import RowFormat, read_head, read_rows
 from components.image.picture import read_picture, write_picture
 from components.image.reader import SUFFIXES
-from serving.predict.denoisers import (
-    Denoiser,
-    EnsembleDenoiser,
-    LoadedDenoiser,
-    ServedDenoiser,
-)
+from serving.predict.denoisers import Denoiser, Source
 from serving.predict.files import (
     DOT_FILE,
     Passed,
@@ -48,28 +43,6 @@ _RANGE_BYTES = 16 << 20
 _ROWS = 256
 _FAILED = ".failed.json"
 _AS_IT_IS = CompressionTypes.UNCOMPRESSED
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """What a worker denoises with: a server or a SavedModel it can read."""
-
-    server: str | None
-    model: str | None
-    model_name: str = "denoiser"
-    ensemble: bool = False
-    """Whether each image is denoised in all eight orientations."""
-
-    def open(self) -> Denoiser:
-        """Loads it, in the worker."""
-        denoiser: Denoiser
-        if self.server is not None:
-            denoiser = ServedDenoiser(self.server, self.model_name)
-        elif self.model is not None:
-            denoiser = LoadedDenoiser(pathlib.Path(self.model))
-        else:
-            raise UsageError("Give either --server URL or --model DIR.")
-        return EnsembleDenoiser(denoiser) if self.ensemble else denoiser
 
 
 def absolute(location: str) -> str:
@@ -299,7 +272,7 @@ def predict_with_beam(
     planned += [names[file] + suffix for file in names for suffix in (*suffixes(file), _FAILED)]
     output = absolute(output)
     if source.model is not None:
-        source = dataclasses.replace(source, model=absolute(source.model))
+        source = dataclasses.replace(source, model=source.model.absolute())
     denoiser = source.open()
     shape = denoiser.row_shape if ranges else None
     denoiser.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator
@@ -183,33 +184,47 @@ def _size(image: Any) -> ModelShape:
     return (height, width, channels) if min(height, width) >= 0 else (None, None, channels)
 
 
-@contextlib.contextmanager
-def open_denoiser(
-    server: str | None,
-    model: pathlib.Path | None,
-    model_name: str = "denoiser",
-    version: int | str | None = None,
-    ensemble: bool = False,
-) -> Iterator[Denoiser]:
-    """The denoiser that --server or --model names; with `ensemble`, an `EnsembleDenoiser`.
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What is denoised with, named so that each worker can open it for itself.
+
+    Args:
+      server: URL of a server whose model is called denoiser.
+      model: A SavedModel, or a folder of versions, of which the newest is taken.
+      ensemble: Whether each image is denoised in all eight orientations.
 
     Raises:
       UsageError: neither or both are given.
-      NotDenoisedError: the server cannot be asked.
-      ModelError: the SavedModel cannot be loaded.
     """
-    if (server is None) == (model is None):
-        raise UsageError(
-            "Give either --server URL, for example grpc://localhost:8500, or --model DIR."
-        )
-    denoiser: Denoiser
-    if server is not None:
-        denoiser = ServedDenoiser(server, model_name, version)
-    else:
-        assert model is not None
-        denoiser = LoadedDenoiser(model)
-    if ensemble:
-        denoiser = EnsembleDenoiser(denoiser)
+
+    server: str | None = None
+    model: pathlib.Path | None = None
+    ensemble: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.server is None) == (self.model is None):
+            raise UsageError(
+                "Give either --server URL, for example grpc://localhost:8500, or --model DIR."
+            )
+
+    def open(self) -> Denoiser:
+        """Raises:
+        NotDenoisedError: the server cannot be asked.
+        ModelError: the SavedModel cannot be loaded.
+        """
+        denoiser: Denoiser
+        if self.server is not None:
+            denoiser = ServedDenoiser(self.server)
+        else:
+            assert self.model is not None
+            denoiser = LoadedDenoiser(self.model)
+        return EnsembleDenoiser(denoiser) if self.ensemble else denoiser
+
+
+@contextlib.contextmanager
+def opened(source: Source) -> Iterator[Denoiser]:
+    """A source's denoiser, closed in the end; raises what `Source.open` does."""
+    denoiser = source.open()
     try:
         yield denoiser
     finally:

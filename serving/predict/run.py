@@ -178,7 +178,7 @@ def predict(
     Args:
       inputs: See `find_inputs`.
       output: A folder, made if need be.
-      denoiser: See `open_denoiser`.
+      denoiser: See `Source`.
       add_noise: A noise expression, such as `salt_pepper:0.1`.
       overwrite: Whether files that this command did not make may be replaced.
 

@@ -18,7 +18,8 @@ from components.base import jobs
 from components.base.errors import DataError, UsageError
 from components.image.picture import Picture, read_picture, write_picture
 from serving.predict import beam as predicting
-from tests import job_server
+from serving.predict.denoisers import Source, opened
+from tests import any_size, job_server
 from tests.serving.predict.written import HEADER, pixels_of, write_image, write_rows
 
 ARGUMENTS = ["--runner=FnApiRunner"]
@@ -26,7 +27,7 @@ ARGUMENTS = ["--runner=FnApiRunner"]
 
 @pytest.fixture
 def source(models):
-    return predicting.Source(None, str(models / "denoiser"))
+    return Source(model=models / "denoiser")
 
 
 def read(output: pathlib.Path) -> np.ndarray:
@@ -38,7 +39,7 @@ def read(output: pathlib.Path) -> np.ndarray:
 def test_shards_in_order(models, target, source, tmp_path, monkeypatch):
     monkeypatch.setattr(predicting, "_RANGE_BYTES", 20_000)
     pixels = write_rows(tmp_path / "rows.csv", 700, HEADER)
-    served = predicting.Source(f"grpc://{target.grpc}", None)
+    served = Source(f"grpc://{target.grpc}")
     for name, denoiser in (("model", source), ("server", served)):
         done = predicting.predict_with_beam(
             [str(tmp_path / "*.csv")], str(tmp_path / name), denoiser, ARGUMENTS
@@ -62,6 +63,23 @@ def test_several_inputs_are_one_output(source, tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         read(tmp_path / "out")[:, 1:], np.round(np.concatenate(parts) / 2)
     )
+
+
+def test_an_ensemble_is_asked_as_without_beam(tmp_path):
+    path = tmp_path / "model"
+    any_size.export(path / "1", (4, 6, 1))
+    random = np.random.default_rng(2)
+    picture = random.integers(0, 256, (1, 24, 40, 1)).astype(np.uint8)
+    with (tmp_path / "a.png").open("wb") as file:
+        write_picture(Picture(picture[0]), file)
+    for ensemble in (False, True):
+        source = Source(model=path, ensemble=ensemble)
+        output = tmp_path / f"out-{ensemble}"
+        predicting.predict_with_beam([str(tmp_path / "a.png")], str(output), source, ARGUMENTS)
+        with opened(source) as denoiser:
+            expected = denoiser.denoise(picture)[0]
+        np.testing.assert_array_equal(read_picture(output / "a.png").pixels, expected)
+    assert pixels_of(tmp_path / "out-True" / "a.png") != pixels_of(tmp_path / "out-False" / "a.png")
 
 
 def test_rows_without_labels(source, tmp_path):
@@ -216,8 +234,11 @@ def test_nothing_is_said_at_the_end(source, tmp_path):
     write_rows(tmp_path / "rows.csv", 3)
     script = (
         "import sys\n"
-        "from serving.predict.beam import Source, predict_with_beam\n"
-        "print(predict_with_beam([sys.argv[1]], sys.argv[2], Source(None, sys.argv[3])).shards)\n"
+        "import pathlib\n"
+        "from serving.predict.beam import predict_with_beam\n"
+        "from serving.predict.denoisers import Source\n"
+        "source = Source(model=pathlib.Path(sys.argv[3]))\n"
+        "print(predict_with_beam([sys.argv[1]], sys.argv[2], source).shards)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "rows.csv", tmp_path / "out", source.model],

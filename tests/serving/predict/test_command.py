@@ -75,9 +75,9 @@ def test_one_image_takes_no_more_than_tensorflow(models, tmp_path):
     write_image(tmp_path / "a.png", 100)
     script = """
 import pathlib, sys
-from serving.predict.denoisers import open_denoiser
+from serving.predict.denoisers import Source, opened
 from serving.predict.run import predict
-with open_denoiser(None, pathlib.Path(sys.argv[1])) as denoiser:
+with opened(Source(model=pathlib.Path(sys.argv[1]))) as denoiser:
     predict([pathlib.Path(sys.argv[2])], pathlib.Path(sys.argv[3]), denoiser)
 heavy = {"tfx", "apache_beam", "keras", "pandas", "matplotlib", "sklearn", "IPython"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

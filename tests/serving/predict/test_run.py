@@ -15,7 +15,7 @@ from components.base.errors import ModelError, UsageError
 from components.image.ensemble import ORIENTATIONS, oriented, upright
 from components.image.picture import Picture, read_picture, write_picture
 from serving.predict import run as predicting
-from serving.predict.denoisers import NotDenoisedError, open_denoiser
+from serving.predict.denoisers import NotDenoisedError, Source, opened
 from serving.predict.files import RECORD, format_rows
 from serving.predict.run import predict
 from tests import any_size
@@ -29,14 +29,14 @@ CASES = pathlib.Path(__file__).parents[2] / "cases"
 def denoiser(request, models, target):
     server = f"grpc://{target.grpc}" if request.param == "--server" else None
     model = models / "denoiser" if request.param == "--model" else None
-    with open_denoiser(server, model) as opened:
-        yield opened
+    with opened(Source(server, model)) as one:
+        yield one
 
 
 @pytest.fixture
 def local(models):
-    with open_denoiser(None, models / "denoiser") as opened:
-        yield opened
+    with opened(Source(model=models / "denoiser")) as one:
+        yield one
 
 
 def test_images_and_folders(denoiser, tmp_path, caplog):
@@ -201,7 +201,7 @@ def test_a_model_of_any_size(tmp_path, channels):
     Image.fromarray(photo[..., 0]).save(tmp_path / "grey.png")
     pixels = np.tile(photo[:4, :6, :channels].ravel(), (3, 1))
     (tmp_path / "rows.csv").write_bytes(format_rows(None, pixels))
-    with open_denoiser(None, tmp_path / "model") as denoiser:
+    with opened(Source(model=tmp_path / "model")) as denoiser:
         assert denoiser.shape == (None, None, channels)
         inputs = [tmp_path / name for name in ("photo.png", "grey.png", "rows.csv")]
         done = predict(inputs, tmp_path / "out", denoiser)
@@ -230,14 +230,14 @@ def test_an_ensemble_is_the_mean_of_eight_answers_and_keeps_the_depth(tmp_path):
     random = np.random.default_rng(2)
     images = random.integers(0, 1 << 16, (1, 24, 40, 1)).astype(np.uint16)
     told: list[float] = []
-    with open_denoiser(None, path) as one:
+    with opened(Source(model=path)) as one:
         floats = images / np.float32(65535)
         answers = [
             upright(one.denoise(oriented(floats, *orientation)), *orientation)
             for orientation in ORIENTATIONS
         ]
         plain = one.denoise(images)
-    with open_denoiser(None, path, ensemble=True) as several:
+    with opened(Source(model=path, ensemble=True)) as several:
         found = several.denoise(images, told.append)
         assert several.shape == one.shape
         rows = np.full((3, *several.row_shape), 100, np.uint8)
@@ -285,12 +285,13 @@ def test_wrong_inputs(local, tmp_path):
 def test_wrong_denoisers(tmp_path):
     for server, model, error, message in (
         (None, None, UsageError, "either --server"),
+        # In all calls, with --beam too.
         ("grpc://x", tmp_path, UsageError, "either --server"),
         (None, tmp_path, ModelError, "there is no SavedModel"),
         ("ftp://x", None, UsageError, "--server .*expected grpc://"),
         ("http://localhost:1", None, NotDenoisedError, "model denoiser"),
     ):
-        with pytest.raises(error, match=message), open_denoiser(server, model):
+        with pytest.raises(error, match=message), opened(Source(server, model)):
             pass
 
 
@@ -319,8 +320,8 @@ def test_models_of_any_name(models, tmp_path, name):
     shutil.copytree(models / "denoiser" / "2", tmp_path / name / "2")
     write_image(tmp_path / "a.png", 100)
     for model in (tmp_path / name, tmp_path / name / "2"):
-        with open_denoiser(None, model) as opened:
-            predict([tmp_path / "a.png"], tmp_path / "out", opened)
+        with opened(Source(model=model)) as one:
+            predict([tmp_path / "a.png"], tmp_path / "out", one)
         assert pixels_of(tmp_path / "out" / "a.png") == {50}
 
 
@@ -328,5 +329,5 @@ def test_models_of_any_name(models, tmp_path, name):
 def test_models_of_names_that_cannot_be_shown(models, tmp_path, name):
     shutil.copytree(models / "denoiser" / "2", tmp_path / name)
     write_image(tmp_path / "a.png", 100)
-    with open_denoiser(None, tmp_path / name) as opened:
-        assert predict([tmp_path / "a.png"], tmp_path / "out", opened).images == 1
+    with opened(Source(model=tmp_path / name)) as one:
+        assert predict([tmp_path / "a.png"], tmp_path / "out", one).images == 1
