@@ -75,6 +75,7 @@ def train(
     )
     noises = [parse(text) for text in settings.noise.evaluation]
     steps, per_execution = recipe.steps_per_epoch(training, len(train.images))
+    steps_per_pass = recipe.steps_per_pass(training, len(train.images))
     denoiser = recipe.denoiser(
         settings.model.name, settings.image.shape, settings.model.arguments, training.precision
     )
@@ -88,7 +89,7 @@ def train(
     noisy = np.asarray(assigned_noise(noises, validation.images, validation.keys, noise_seed)[0])
     curve = _Curve(lambda: _figures(denoiser, noisy, validation.images), cpu_seconds)
     model.fit(
-        images.shuffled((inputs, train.images), batch_size, steps, seed, 0),
+        images.shuffled((inputs, train.images), batch_size, steps_per_pass, seed, 0),
         epochs=training.epochs,
         steps_per_epoch=steps,
         callbacks=[callbacks.EpochSeeds(seed), curve],

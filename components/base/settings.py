@@ -138,6 +138,10 @@ class TrainingSettings(_Section):
     """The training of the model."""
 
     epochs: int = Field(8, ge=1)
+    steps_per_epoch: int | None = Field(None, ge=1)
+    """Batches of an epoch, after which the model is validated and can be resumed from; None, or
+    more than there are: all images once. Shorter epochs go on through the images where the one
+    before ended."""
     batch_size: int = Field(64, ge=1)
     optimizer: Literal["adam", "muon"] = "adam"
     """`muon`: each kernel moves by its orthogonalised momentum (components/training/muon.py), the

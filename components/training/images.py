@@ -1,7 +1,7 @@
 """Transformed Examples to batches.
 
 Images are decoded once. While they fit, they stay on the device or in memory as one array and an
-epoch is a stateless permutation of their indices, so a run that is killed and resumed sees the
+pass is a stateless permutation of their indices, so a run that is killed and resumed sees the
 very batches it would have seen.
 """
 
@@ -24,8 +24,8 @@ from components.training.workers import Worker
 
 READ_BATCH = 512
 SHUFFLE_BUFFER = 16_384
-_EPOCHS = 1_000_003
-"""More than any training has: no two seeds share the shuffling of an epoch."""
+_PASSES = 1_000_003
+"""More than any training has: no two seeds share the shuffling of a pass."""
 MEMORY_SHARE = 4
 """`training.cache: auto` keeps images in memory up to one part in this many of what is free."""
 DEVICE_BYTES = 2 << 30
@@ -48,7 +48,7 @@ class Images:
       replicas: Devices that share each batch.
 
     Attributes:
-      number: Images in an epoch.
+      number: Images to train on.
       held_out: Images to validate with, of all workers.
       batch_size: Images a batch, of all workers; no more than there are.
       steps, per_execution: Batches an epoch, and in one call.
@@ -82,6 +82,7 @@ class Images:
         self._job = job
         self.batch_size = min(settings.batch_size, self.number)
         self.steps, self.per_execution = recipe.steps_per_epoch(settings, self.number)
+        self._steps_per_pass = recipe.steps_per_pass(settings, self.number)
 
     def of(self, job: Job) -> Images:
         """The same images for a job with other settings; what was read is not read again, and
@@ -100,7 +101,9 @@ class Images:
         names = dict.fromkeys((self.source, "clean"))
         missing = [name for name in names if name not in self._read]
         if missing:
-            arrays = load(self._job.train_files, self._job.image.shape, missing, self._every)
+            arrays = load(
+                self._job.train_files, self._job.image.shape, missing, self._every, self.number
+            )
             self._read.update(zip(missing, arrays, strict=True))
         return self._read[self.source], self._read["clean"]
 
@@ -110,7 +113,8 @@ class Images:
         None: batches hold the images themselves."""
         if self.cache != "device":
             return None
-        noisy, clean = load(self._job.eval_files, self._job.image.shape, ("noisy", "clean"))
+        shape, number = self._job.image.shape, self.held_out
+        noisy, clean = load(self._job.eval_files, shape, ("noisy", "clean"), number=number)
         inputs, targets = self._training_arrays()
         return np.concatenate([inputs, noisy]), np.concatenate([targets, clean])
 
@@ -120,14 +124,15 @@ class Images:
         Args:
           first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
         """
-        batches = self._batches(first_epoch)
+        first_step = first_epoch * self.steps
+        batches = self._batches(first_step)
         if self._job.training.augmentation == "none":
             return batches
-        return turned(batches, self._job.seed, first_epoch * self.steps)
+        return turned(batches, self._job.seed, first_step)
 
-    def _batches(self, first_epoch: int) -> tf.data.Dataset:
+    def _batches(self, first_step: int) -> tf.data.Dataset:
         part = self._worker.part(self.batch_size)
-        order = (self.batch_size, self.steps, self._job.seed, first_epoch, part)
+        order = (self.batch_size, self._steps_per_pass, self._job.seed, first_step, part)
         if self.cache == "device":
             return shuffled_indices(self.number, *order)
         if self.cache == "memory":
@@ -137,9 +142,9 @@ class Images:
             self._job.image.shape,
             (self.source, "clean"),
             len(part),
-            self.steps,
+            self._steps_per_pass,
             self._job.seed,
-            first_epoch,
+            first_step,
             every=self._every * self._worker.number,
             first=self._every * self._worker.index,
         )
@@ -197,20 +202,32 @@ def parsed(
 
 
 def load(
-    files: Sequence[str], shape: tuple[int, int, int], features: Sequence[str], every: int = 1
+    files: Sequence[str],
+    shape: tuple[int, int, int],
+    features: Sequence[str],
+    every: int = 1,
+    number: int | None = None,
 ) -> tuple[np.ndarray, ...]:
     """All images of the named features in memory, each float32 (N, H, W, C) in [0, 1].
 
-    With `every`, only every n-th.
+    Args:
+      files, shape, features, every: As for `parsed`.
+      number: How many these are; None: they are counted.
     """
-    batches = []
-    number = 0
+    if number is None:
+        examples = records.records(files).shard(every, 0)
+        number = int(examples.reduce(np.int64(0), lambda number, _: number + 1))
+    # Not joined from batches, which would hold all of them twice.
+    arrays = tuple(np.empty((number, *shape), np.float32) for _ in features)
+    done = 0
     dataset = parsed(files, shape, features, READ_BATCH, every)
     for batch in dataset.prefetch(2).as_numpy_iterator():
-        batches.append(batch)
-        number += len(batch[0])
-        tell("read images", number, None)
-    return tuple(np.concatenate(images) for images in zip(*batches, strict=True))
+        for array, images in zip(arrays, batch, strict=True):
+            array[done : done + len(images)] = images
+        done += len(batch[0])
+        tell("read images", done, number)
+    assert done == number
+    return arrays
 
 
 def place(settings: TrainingSettings, images: int, shape: tuple[int, int, int], gpus: int) -> str:
@@ -230,29 +247,35 @@ def shuffled(
     batch_size: int,
     steps: int,
     seed: int,
-    first_epoch: int,
+    first_step: int,
     part: range | None = None,
 ) -> tf.data.Dataset:
-    """Endless (input, target) batches, every epoch another permutation.
+    """Endless (input, target) batches, every pass through the images another permutation.
 
     Args:
       arrays: Inputs and targets, (N, H, W, C) each.
       batch_size: Images a batch.
-      steps: Batches an epoch; what is left of a permutation is left out.
+      steps: Batches a pass; what is left of a permutation is left out.
       seed: Of the permutations.
-      first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
+      first_step: Batches to pass over: a resumed run goes on where it stopped.
       part: Only these positions of each batch.
     """
-    # One constant each: the same array given twice is held once.
-    constants = {id(array): tf.constant(array) for array in arrays}
-    inputs, targets = (constants[id(array)] for array in arrays)
+    inputs, targets = arrays
 
     def batch(indices: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        noisy = tf.gather(inputs, indices)
-        return noisy, noisy if inputs is targets else tf.gather(targets, indices)
+        noisy = _taken(inputs, indices)
+        return noisy, noisy if inputs is targets else _taken(targets, indices)
 
-    indices = shuffled_indices(len(arrays[0]), batch_size, steps, seed, first_epoch, part)
+    indices = shuffled_indices(len(arrays[0]), batch_size, steps, seed, first_step, part)
     return indices.map(batch, num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+
+
+def _taken(array: np.ndarray, indices: tf.Tensor) -> tf.Tensor:
+    """Rows of an array, by numpy: as a constant of TensorFlow it would be held twice more."""
+    taken = tf.numpy_function(
+        lambda chosen: array[chosen], [indices], tf.as_dtype(array.dtype), stateful=False
+    )
+    return tf.ensure_shape(taken, (*indices.shape, *array.shape[1:]))
 
 
 def turned(batches: tf.data.Dataset, seed: int, first_step: int) -> tf.data.Dataset:
@@ -292,17 +315,17 @@ def shuffled_indices(
     batch_size: int,
     steps: int,
     seed: int,
-    first_epoch: int,
+    first_step: int,
     part: range | None = None,
 ) -> tf.data.Dataset:
-    """Endless batches of indices, int32 (N,), every epoch another permutation, given twice:
-    as input and as target. Arguments as for `shuffled`."""
+    """Endless batches of indices, int32 (N,), every pass another permutation, given twice: as
+    input and as target. Arguments as for `shuffled`."""
 
     own = part or range(batch_size)
 
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        epoch, position = step // steps, (step % steps) * batch_size
-        shuffle_seed = tf.stack([np.int64(seed), epoch])
+        number_of_pass, position = step // steps, (step % steps) * batch_size
+        shuffle_seed = tf.stack([np.int64(seed), number_of_pass])
         indices = tf.random.experimental.index_shuffle(
             position + tf.range(own.start, own.stop, dtype=tf.int64),
             shuffle_seed,
@@ -311,9 +334,8 @@ def shuffled_indices(
         indices = tf.cast(indices, tf.int32)
         return indices, indices
 
-    first_step = np.int64(first_epoch) * steps
     return (
-        tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
+        tf.data.Dataset.range(np.int64(first_step), np.iinfo(np.int64).max)
         .map(batch, num_parallel_calls=2)
         .prefetch(tf.data.AUTOTUNE)
     )
@@ -326,28 +348,30 @@ def streamed(
     batch_size: int,
     steps: int,
     seed: int,
-    first_epoch: int = 0,
+    first_step: int = 0,
     every: int = 1,
     first: int = 0,
 ) -> tf.data.Dataset:
     """Endless (input, target) batches read from the files, for data that does not fit.
 
-    Every epoch is shuffled otherwise, by the seed and its number alone.
+    Every pass is shuffled otherwise, by the seed and its number alone.
 
     Args:
       files, shape: As for `parsed`.
       features: Names of the input and the target.
       batch_size: Images a batch.
-      steps: Batches an epoch; what is left is left out.
+      steps: Batches a pass; what is left is left out.
       seed: Of the shuffling.
-      first_epoch: Epochs to pass over: a resumed run goes on where it stopped.
+      first_step: Batches to pass over: a resumed run goes on where it stopped.
       every, first: As for `parsed`.
     """
     names = sorted(set(features))
     examples = parsed(files, shape, names, READ_BATCH, every, first).unbatch()
 
-    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffled = examples.shuffle(SHUFFLE_BUFFER, seed=seed * _EPOCHS + epoch)
+    first_pass, within = divmod(first_step, steps)
+
+    def of_pass(number: tf.Tensor) -> tf.data.Dataset:
+        shuffled = examples.shuffle(SHUFFLE_BUFFER, seed=seed * _PASSES + number)
         # A worker's share may be some images less than its part of all batches.
         return shuffled.repeat().batch(batch_size, drop_remainder=True).take(steps)
 
@@ -355,5 +379,5 @@ def streamed(
         by_name = dict(zip(names, images, strict=True))
         return by_name[features[0]], by_name[features[1]]
 
-    epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-    return epochs.flat_map(of_epoch).map(pair).prefetch(tf.data.AUTOTUNE)
+    passes = tf.data.Dataset.range(first_pass, np.iinfo(np.int64).max)
+    return passes.flat_map(of_pass).skip(within).map(pair).prefetch(tf.data.AUTOTUNE)

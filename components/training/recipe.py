@@ -158,12 +158,27 @@ def learning_rate(settings: TrainingSettings, steps: int) -> Any:
 def steps_per_epoch(settings: TrainingSettings, images: int) -> tuple[int, int]:
     """Steps of one epoch, and how many of them run in one call.
 
-    An epoch is a whole number of calls: Keras would otherwise overrun it. At most
-    `training.steps_per_execution` batches of an epoch, other ones each time, are left out.
+    An epoch is a whole number of calls: Keras would otherwise overrun it.
     """
-    steps = max(1, images // min(settings.batch_size, images))
+    steps = _batches(settings, images)
+    if settings.steps_per_epoch is not None:
+        steps = min(steps, settings.steps_per_epoch)
     per_execution = min(settings.steps_per_execution, steps)
     return steps - steps % per_execution, per_execution
+
+
+def steps_per_pass(settings: TrainingSettings, images: int) -> int:
+    """Steps after which all images were seen: one epoch, or several that are shorter.
+
+    At most `training.steps_per_execution` batches, other ones each time, are left out.
+    """
+    steps = _batches(settings, images)
+    _, per_execution = steps_per_epoch(settings, images)
+    return steps - steps % per_execution
+
+
+def _batches(settings: TrainingSettings, images: int) -> int:
+    return max(1, images // min(settings.batch_size, images))
 
 
 def training_model(

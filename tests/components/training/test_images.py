@@ -1,5 +1,8 @@
 """Reading transformed Examples: every image once an epoch, the same after a resume."""
 
+import os
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -47,9 +50,7 @@ def _epochs(dataset, epochs, steps):
 
 def test_an_epoch_is_a_permutation_and_each_another():
     images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
-    dataset = training_input.shuffled(
-        (images, images), batch_size=4, steps=3, seed=3, first_epoch=0
-    )
+    dataset = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_step=0)
     orders = [
         np.concatenate([batch[0].ravel() for batch in epoch]) for epoch in _epochs(dataset, 3, 3)
     ]
@@ -61,7 +62,7 @@ def test_an_epoch_is_a_permutation_and_each_another():
 def test_inputs_and_targets_stay_together():
     noisy = np.arange(10, dtype=np.float32).reshape(10, 1, 1, 1)
     dataset = training_input.shuffled(
-        (noisy, noisy + 100), batch_size=3, steps=3, seed=0, first_epoch=0
+        (noisy, noisy + 100), batch_size=3, steps=3, seed=0, first_step=0
     )
     for inputs, targets in dataset.take(6).as_numpy_iterator():
         assert inputs.shape == (3, 1, 1, 1)
@@ -70,10 +71,10 @@ def test_inputs_and_targets_stay_together():
 
 def test_a_resumed_run_sees_the_batches_it_would_have_seen():
     images = np.arange(12, dtype=np.float32).reshape(12, 1, 1, 1)
-    whole = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_epoch=0)
-    rest = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_epoch=2)
+    whole = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_step=0)
+    rest = training_input.shuffled((images, images), batch_size=4, steps=3, seed=3, first_step=7)
     for (expected, _), (found, _) in zip(
-        whole.skip(6).take(3).as_numpy_iterator(), rest.take(3).as_numpy_iterator(), strict=True
+        whole.skip(7).take(3).as_numpy_iterator(), rest.take(3).as_numpy_iterator(), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
 
@@ -89,20 +90,20 @@ def test_streamed_gives_the_same_images_without_holding_them(files):
 
 
 def test_a_resumed_stream_gives_the_batches_it_would_have_given(files):
-    def epochs(first_epoch):
+    def batches(first_step):
         dataset = training_input.streamed(
-            files, SHAPE, ("noisy", "clean"), 5, steps=2, seed=1, first_epoch=first_epoch
+            files, SHAPE, ("noisy", "clean"), 5, steps=2, seed=1, first_step=first_step
         )
-        return [
-            np.concatenate([targets[:, 0, 0, 0] for _, targets in epoch])
-            for epoch in _epochs(dataset, 3, 2)
-        ]
+        return [targets[:, 0, 0, 0] for _, targets in dataset.take(6).as_numpy_iterator()]
 
-    whole = epochs(0)
-    for order in whole:
+    whole = batches(0)
+    passes = [np.concatenate(whole[at : at + 2]) for at in (0, 2, 4)]
+    for order in passes:
         np.testing.assert_allclose(np.sort(order), np.arange(10) / 10)
-    assert len({order.tobytes() for order in whole}) == 3
-    np.testing.assert_array_equal(epochs(1)[:2], whole[1:])
+    assert len({order.tobytes() for order in passes}) == 3
+    # In the middle of a pass too: epochs may be shorter.
+    for first_step in (2, 3):
+        np.testing.assert_array_equal(batches(first_step)[: 6 - first_step], whole[first_step:])
 
 
 def test_a_stream_shorter_than_its_epoch_begins_again(files):
@@ -164,3 +165,18 @@ def test_a_resumed_run_turns_batches_as_it_would_have():
     _, rest = _turned((3, 3, 1), first_step=20, steps=10)
     for (expected, _), (found, _) in zip(whole[20:], rest, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def _resident_bytes() -> int:
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_batches_hold_no_copy_of_the_images():
+    """As constants of TensorFlow they took three times their size; large ones, the machine's."""
+    images = np.ones((1 << 13, 64, 64, 1), np.float32)
+    before = _resident_bytes()
+    dataset = training_input.shuffled((images, images), 8, steps=4, seed=1, first_step=0)
+    batch, _ = next(dataset.as_numpy_iterator())
+    assert batch.shape == (8, 64, 64, 1)
+    assert _resident_bytes() - before < images.nbytes / 2

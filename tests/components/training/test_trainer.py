@@ -147,6 +147,26 @@ def test_a_killed_training_ends_as_one_left_alone(tmp_path, trained, examples, m
         np.testing.assert_array_equal(one["denoised"], other["denoised"])
 
 
+@pytest.mark.parametrize("cache", ["memory", "disk", "device"])
+def test_shorter_epochs_go_on_where_the_one_before_ended(tmp_path, examples, cache):
+    changed = {"steps_per_epoch": 3, "steps_per_execution": 1, "cache": cache}
+    training = SETTINGS.training.model_copy(update=changed)
+    settings = SETTINGS.model_copy(update={"training": training})
+    images = Images(Job.of(_fn_args(tmp_path, examples, settings)))
+    assert (images.steps, images.batch_size) == (3, 16)
+
+    def batches(first_epoch, steps):
+        return [np.array(one) for one, _ in images.training(first_epoch).take(steps)]
+
+    whole = batches(0, 8)
+    once, again = (
+        sorted(image.tobytes() for batch in of_pass for image in batch)
+        for of_pass in (whole[:4], whole[4:])
+    )
+    assert once == again
+    np.testing.assert_array_equal(batches(1, 5), whole[3:])
+
+
 def test_the_callbacks_come_in_this_order(tmp_path, examples):
     """What SharedLogs and LearningRate add is logged; the state that is kept holds the epoch's
     weights and its line of the history."""
@@ -332,6 +352,18 @@ def test_an_epoch_is_a_whole_number_of_calls():
     assert recipe.steps_per_epoch(settings, images=107) == (8, 4)
     assert recipe.steps_per_epoch(settings, images=25) == (2, 2)
     assert recipe.steps_per_epoch(settings, images=3) == (1, 1)
+    assert recipe.steps_per_pass(settings, images=107) == 8
+
+
+def test_epochs_may_be_shorter_than_a_pass_through_the_images():
+    settings = TrainingSettings(batch_size=10, steps_per_execution=4, steps_per_epoch=5)
+    assert recipe.steps_per_epoch(settings, images=107) == (4, 4)
+    assert recipe.steps_per_pass(settings, images=107) == 8
+    assert recipe.steps_per_epoch(settings, images=25) == (2, 2)
+    assert recipe.steps_per_pass(settings, images=25) == 2
+    settings = settings.model_copy(update={"steps_per_epoch": 3})
+    assert recipe.steps_per_epoch(settings, images=107) == (3, 3)
+    assert recipe.steps_per_pass(settings, images=107) == 9
 
 
 def test_log_mse_is_psnr_up_to_a_factor():

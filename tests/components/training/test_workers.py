@@ -211,7 +211,7 @@ def test_the_workers_batches_are_the_batches_of_one():
 
     def batches(part):
         dataset = training_input.shuffled(
-            (images, images), batch_size=6, steps=3, seed=1, first_epoch=1, part=part
+            (images, images), batch_size=6, steps=3, seed=1, first_step=3, part=part
         )
         return [batch.ravel() for batch, _ in dataset.take(6).as_numpy_iterator()]
 
