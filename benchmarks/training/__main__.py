@@ -25,8 +25,9 @@ from components.base.files import write_json
 _OURS = "training={optimizer: muon, learning_rate: 2.0e-2, schedule: cosine, batch_size: 64, \
 warmup_fraction: 0.03, clip_norm: 1.0, noise: fresh, loss: mse}"
 _BEFORE = [
-    "training={epochs: 8, optimizer: adam, learning_rate: 6.0e-3, schedule: cosine, "
-    "batch_size: 64, warmup_fraction: 0.03, clip_norm: 1.0, noise: fresh, loss: log_mse}",
+    "training={epochs: 8, steps_per_epoch: null, optimizer: adam, learning_rate: 6.0e-3, "
+    "schedule: cosine, batch_size: 64, warmup_fraction: 0.03, clip_norm: 1.0, noise: fresh, "
+    "loss: log_mse}",
     "model.arguments={limits: false}",
     "noise.training=mixture(salt_pepper(rate=0.1), gaussian(sd=0.5), "
     "gaussian(sd=0.2) + salt_pepper(rate=0.05))",
