@@ -225,7 +225,7 @@ def load(
         for array, images in zip(arrays, batch, strict=True):
             array[done : done + len(images)] = images
         done += len(batch[0])
-        tell("read images", done, number)
+        tell("read images", done, None)
     assert done == number
     return arrays
 
