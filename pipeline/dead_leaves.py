@@ -185,9 +185,7 @@ def _texture(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """float32 (H, W): how much of a second colour there is, -.5 to 1.5."""
     rows, columns = np.indices(shape, np.float32)
     strength = random.uniform(0.05, 1.0)
-    turned = random.uniform(0, np.pi)
-    along = rows * np.cos(turned) + columns * np.sin(turned)
-    across = columns * np.cos(turned) - rows * np.sin(turned)
+    along, across = _turned(rows, columns, random.uniform(0, np.pi))
     # In pixels of the drawing; the finest are two pixels of the image.
     period = 2.0 * _OVERSAMPLED * 2.0 ** random.uniform(0, 4)
     kind = random.choice(["grating", "tiles", "gradient", "grain"], p=[0.35, 0.25, 0.15, 0.25])
@@ -213,14 +211,21 @@ def _texture(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return (0.5 + 0.5 * strength * np.clip(values, -2, 2)).astype(np.float32)
 
 
+def _turned(rows: np.ndarray, columns: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates along axes that are turned."""
+    return (
+        rows * np.cos(angle) + columns * np.sin(angle),
+        columns * np.cos(angle) - rows * np.sin(angle),
+    )
+
+
 def _bricks(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A wall in rough perspective, float32 (H, W) each: how much brighter a brick is than the
     others, in grey levels of 255, and how much of the mortar there is, 0 to 1."""
     rows, columns = np.indices((size, size), np.float32) - size / 2
     turned = random.uniform(0, np.pi)
     nearer = 1 + (random.uniform(-0.4, 0.4) * rows + random.uniform(-0.4, 0.4) * columns) / size
-    up = (rows * np.cos(turned) + columns * np.sin(turned)) / nearer
-    along = (columns * np.cos(turned) - rows * np.sin(turned)) / nearer
+    up, along = (axis / nearer for axis in _turned(rows, columns, turned))
 
     height = 2.0 ** random.uniform(4, 7)
     width = height * random.uniform(1, 4)

@@ -80,7 +80,7 @@ def predict(
                 from components.push.versions import pushed_model
 
                 model = pushed_model(place.serving)
-            from serving.predict.denoisers import Source, opened
+            from serving.predict.denoisers import Source
 
             source = Source(server, model, ensemble)
             result: Shards | Prediction
@@ -98,7 +98,7 @@ def predict(
                 from serving.predict.run import predict as predict_files
 
                 paths = [pathlib.Path(path) for path in inputs]
-                with opened(source) as denoiser:
+                with contextlib.closing(source.open()) as denoiser:
                     result = predict_files(
                         paths, pathlib.Path(output), denoiser, add_noise, overwrite
                     )

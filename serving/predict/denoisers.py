@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -219,13 +218,3 @@ class Source:
             assert self.model is not None
             denoiser = LoadedDenoiser(self.model)
         return EnsembleDenoiser(denoiser) if self.ensemble else denoiser
-
-
-@contextlib.contextmanager
-def opened(source: Source) -> Iterator[Denoiser]:
-    """A source's denoiser, closed in the end; raises what `Source.open` does."""
-    denoiser = source.open()
-    try:
-        yield denoiser
-    finally:
-        denoiser.close()

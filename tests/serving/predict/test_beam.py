@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -18,7 +19,7 @@ from components.base import jobs
 from components.base.errors import DataError, UsageError
 from components.image.picture import Picture, read_picture, write_picture
 from serving.predict import beam as predicting
-from serving.predict.denoisers import Source, opened
+from serving.predict.denoisers import Source
 from tests import any_size, job_server
 from tests.serving.predict.written import HEADER, pixels_of, write_image, write_rows
 
@@ -76,7 +77,7 @@ def test_an_ensemble_is_asked_as_without_beam(tmp_path):
         source = Source(model=path, ensemble=ensemble)
         output = tmp_path / f"out-{ensemble}"
         predicting.predict_with_beam([str(tmp_path / "a.png")], str(output), source, ARGUMENTS)
-        with opened(source) as denoiser:
+        with contextlib.closing(source.open()) as denoiser:
             expected = denoiser.denoise(picture)[0]
         np.testing.assert_array_equal(read_picture(output / "a.png").pixels, expected)
     assert pixels_of(tmp_path / "out-True" / "a.png") != pixels_of(tmp_path / "out-False" / "a.png")

@@ -74,10 +74,10 @@ def test_one_image_takes_no_more_than_tensorflow(models, tmp_path):
     """Neither TFX nor Beam, nor what TensorFlow imports for training."""
     write_image(tmp_path / "a.png", 100)
     script = """
-import pathlib, sys
-from serving.predict.denoisers import Source, opened
+import contextlib, pathlib, sys
+from serving.predict.denoisers import Source
 from serving.predict.run import predict
-with opened(Source(model=pathlib.Path(sys.argv[1]))) as denoiser:
+with contextlib.closing(Source(model=pathlib.Path(sys.argv[1])).open()) as denoiser:
     predict([pathlib.Path(sys.argv[2])], pathlib.Path(sys.argv[3]), denoiser)
 heavy = {"tfx", "apache_beam", "keras", "pandas", "matplotlib", "sklearn", "IPython"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pathlib
 import re
@@ -15,7 +16,7 @@ from components.base.errors import ModelError, UsageError
 from components.image.ensemble import ORIENTATIONS, oriented, upright
 from components.image.picture import Picture, read_picture, write_picture
 from serving.predict import run as predicting
-from serving.predict.denoisers import NotDenoisedError, Source, opened
+from serving.predict.denoisers import NotDenoisedError, Source
 from serving.predict.files import RECORD, format_rows
 from serving.predict.run import predict
 from tests import any_size
@@ -29,13 +30,13 @@ CASES = pathlib.Path(__file__).parents[2] / "cases"
 def denoiser(request, models, target):
     server = f"grpc://{target.grpc}" if request.param == "--server" else None
     model = models / "denoiser" if request.param == "--model" else None
-    with opened(Source(server, model)) as one:
+    with contextlib.closing(Source(server, model).open()) as one:
         yield one
 
 
 @pytest.fixture
 def local(models):
-    with opened(Source(model=models / "denoiser")) as one:
+    with contextlib.closing(Source(model=models / "denoiser").open()) as one:
         yield one
 
 
@@ -201,7 +202,7 @@ def test_a_model_of_any_size(tmp_path, channels):
     Image.fromarray(photo[..., 0]).save(tmp_path / "grey.png")
     pixels = np.tile(photo[:4, :6, :channels].ravel(), (3, 1))
     (tmp_path / "rows.csv").write_bytes(format_rows(None, pixels))
-    with opened(Source(model=tmp_path / "model")) as denoiser:
+    with contextlib.closing(Source(model=tmp_path / "model").open()) as denoiser:
         assert denoiser.shape == (None, None, channels)
         inputs = [tmp_path / name for name in ("photo.png", "grey.png", "rows.csv")]
         done = predict(inputs, tmp_path / "out", denoiser)
@@ -230,14 +231,14 @@ def test_an_ensemble_is_the_mean_of_eight_answers_and_keeps_the_depth(tmp_path):
     random = np.random.default_rng(2)
     images = random.integers(0, 1 << 16, (1, 24, 40, 1)).astype(np.uint16)
     told: list[float] = []
-    with opened(Source(model=path)) as one:
+    with contextlib.closing(Source(model=path).open()) as one:
         floats = images / np.float32(65535)
         answers = [
             upright(one.denoise(oriented(floats, *orientation)), *orientation)
             for orientation in ORIENTATIONS
         ]
         plain = one.denoise(images)
-    with opened(Source(model=path, ensemble=True)) as several:
+    with contextlib.closing(Source(model=path, ensemble=True).open()) as several:
         found = several.denoise(images, told.append)
         assert several.shape == one.shape
         rows = np.full((3, *several.row_shape), 100, np.uint8)
@@ -291,7 +292,7 @@ def test_wrong_denoisers(tmp_path):
         ("ftp://x", None, UsageError, "--server .*expected grpc://"),
         ("http://localhost:1", None, NotDenoisedError, "model denoiser"),
     ):
-        with pytest.raises(error, match=message), opened(Source(server, model)):
+        with pytest.raises(error, match=message), contextlib.closing(Source(server, model).open()):
             pass
 
 
@@ -320,7 +321,7 @@ def test_models_of_any_name(models, tmp_path, name):
     shutil.copytree(models / "denoiser" / "2", tmp_path / name / "2")
     write_image(tmp_path / "a.png", 100)
     for model in (tmp_path / name, tmp_path / name / "2"):
-        with opened(Source(model=model)) as one:
+        with contextlib.closing(Source(model=model).open()) as one:
             predict([tmp_path / "a.png"], tmp_path / "out", one)
         assert pixels_of(tmp_path / "out" / "a.png") == {50}
 
@@ -329,5 +330,5 @@ def test_models_of_any_name(models, tmp_path, name):
 def test_models_of_names_that_cannot_be_shown(models, tmp_path, name):
     shutil.copytree(models / "denoiser" / "2", tmp_path / name)
     write_image(tmp_path / "a.png", 100)
-    with opened(Source(model=tmp_path / name)) as one:
+    with contextlib.closing(Source(model=tmp_path / name).open()) as one:
         assert predict([tmp_path / "a.png"], tmp_path / "out", one).images == 1
