@@ -63,21 +63,20 @@ def load_tensorflow() -> None:
 
 
 def untouched() -> bool:
-    """Whether TensorFlow has computed nothing yet in this process.
+    """Whether TensorFlow has computed nothing yet in this process, nor looked at a GPU.
 
-    Only then the process may fork, and variables that its libraries read once can be set.
+    Only then the process may fork, and variables that its libraries read once can be set: a GPU's
+    driver does not answer a process that was forked after the driver's start. Asking starts
+    nothing, which tf.config would: it lists the devices to say how many threads there may be.
     """
-    tf = sys.modules.get("tensorflow")
-    if tf is None:
+    if "tensorflow" not in sys.modules:
         return True
-    threads = tf.config.threading.get_inter_op_parallelism_threads()
-    try:
-        # TensorFlow refuses another value once its context is there.
-        tf.config.threading.set_inter_op_parallelism_threads(threads + 1)
-    except RuntimeError:
+    from tensorflow.python.eager import context
+
+    state = context.context()
+    if state._context_handle is not None:
         return False
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    return True
+    return state._physical_devices is None or not state.list_physical_devices("GPU")
 
 
 @contextlib.contextmanager
