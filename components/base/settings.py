@@ -178,15 +178,6 @@ class TrainingSettings(_Section):
     """Start from the weights of the pushed model, for retraining on newer data."""
 
     @pydantic.model_validator(mode="after")
-    def _batches_are_augmented(self) -> TrainingSettings:
-        if self.augmentation != "none" and self.cache == "device":
-            raise ValueError(
-                f"augmentation {self.augmentation} turns batches on their way to the device: "
-                "cache is auto, memory or disk with it"
-            )
-        return self
-
-    @pydantic.model_validator(mode="after")
     def _workers_step_together(self) -> TrainingSettings:
         if self.strategy == "multi_worker":
             # Its loss scaling leaves out a step when a worker's own gradients overflow.

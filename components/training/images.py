@@ -108,15 +108,23 @@ class Images:
         return self._read[self.source], self._read["clean"]
 
     @functools.cached_property
-    def resident(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Inputs and targets for the device, float32 (M, H, W, C) each, those to train on first;
-        None: batches hold the images themselves."""
+    def resident(self) -> recipe.Resident | None:
+        """Images for the device: inputs to train on, then noisy ones to validate with, then the
+        clean ones of all that are noisy; None: batches hold the images themselves."""
         if self.cache != "device":
             return None
-        shape, number = self._job.image.shape, self.held_out
-        noisy, clean = load(self._job.eval_files, shape, ("noisy", "clean"), number=number)
-        inputs, targets = self._training_arrays()
-        return np.concatenate([inputs, noisy]), np.concatenate([targets, clean])
+        number, shape = self.number, self._job.image.shape
+        paired_from = number if self.source == "clean" else 0
+        inputs = number + self.held_out
+        apart = inputs - paired_from
+        arrays = np.empty((inputs + apart, *shape), np.float32)
+        train = {self.source: arrays[:number]}
+        if self.source == "noisy":
+            train["clean"] = arrays[apart : apart + number]
+        held_out = {"noisy": arrays[number:inputs], "clean": arrays[-self.held_out :]}
+        _fill(train, self._job.train_files, shape, self._every)
+        _fill(held_out, self._job.eval_files, shape)
+        return recipe.Resident(arrays, paired_from, apart)
 
     def training(self, first_epoch: int = 0) -> tf.data.Dataset:
         """Endless batches to train on: (inputs, targets), or indices of `resident` twice.
@@ -126,7 +134,7 @@ class Images:
         """
         first_step = first_epoch * self.steps
         batches = self._batches(first_step)
-        if self._job.training.augmentation == "none":
+        if self._job.training.augmentation == "none" or self.cache == "device":
             return batches
         return turned(batches, self._job.seed, first_step)
 
@@ -154,7 +162,7 @@ class Images:
         """Batches to validate with, (noisy, clean) or indices of `resident` twice."""
         worker = self._worker
         if self.resident is not None:
-            indices = tf.range(self.number, len(self.resident[0]), dtype=tf.int32)
+            indices = tf.range(self.number, self.number + self.held_out, dtype=tf.int32)
             indices = indices[worker.index :: worker.number]
             return tf.data.Dataset.from_tensor_slices((indices, indices)).batch(
                 self._validation_batch_size
@@ -217,17 +225,27 @@ def load(
     if number is None:
         examples = records.records(files).shard(every, 0)
         number = int(examples.reduce(np.int64(0), lambda number, _: number + 1))
-    # Not joined from batches, which would hold all of them twice.
-    arrays = tuple(np.empty((number, *shape), np.float32) for _ in features)
+    arrays = {name: np.empty((number, *shape), np.float32) for name in features}
+    _fill(arrays, files, shape, every)
+    return tuple(arrays.values())
+
+
+def _fill(
+    arrays: dict[str, np.ndarray],
+    files: Sequence[str],
+    shape: tuple[int, int, int],
+    every: int = 1,
+) -> None:
+    """Reads images by feature into arrays of as many as there are: joined from batches they would
+    be held twice."""
     done = 0
-    dataset = parsed(files, shape, features, READ_BATCH, every)
+    dataset = parsed(files, shape, tuple(arrays), READ_BATCH, every)
     for batch in dataset.prefetch(2).as_numpy_iterator():
-        for array, images in zip(arrays, batch, strict=True):
+        for array, images in zip(arrays.values(), batch, strict=True):
             array[done : done + len(images)] = images
         done += len(batch[0])
         tell("read images", done, None)
-    assert done == number
-    return arrays
+    assert all(done == len(array) for array in arrays.values())
 
 
 def place(settings: TrainingSettings, images: int, shape: tuple[int, int, int], gpus: int) -> str:
@@ -238,8 +256,7 @@ def place(settings: TrainingSettings, images: int, shape: tuple[int, int, int], 
     needed = images * copies * int(np.prod(shape)) * np.dtype(np.float32).itemsize
     if needed > memory.available() // MEMORY_SHARE:
         return "disk"
-    fits_device = gpus == 1 and settings.augmentation == "none"
-    return "device" if fits_device and needed <= DEVICE_BYTES else "memory"
+    return "device" if gpus == 1 and needed <= DEVICE_BYTES else "memory"
 
 
 def shuffled(

@@ -7,6 +7,7 @@ Keras alone, no TensorFlow: the same recipe runs under KERAS_BACKEND=jax
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -78,39 +79,74 @@ def dtype_policy(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+@dataclasses.dataclass(frozen=True)
+class Resident:
+    """Images to keep on the device, and which of them are pairs.
+
+    An image is its own target, but from `paired_from` on it is the noisy one of a pair, whose clean
+    one lies `apart` behind it.
+    """
+
+    images: np.ndarray
+    """float32 (M, H, W, C) in [0, 1]."""
+    paired_from: int
+    apart: int
+
+
 class ResidentImages(keras.layers.Layer):
-    """Looks images up that stay on the device: indices int32 (N,) to float32 (N, H, W, C).
+    """Looks images up that stay on the device: indices int32 (N,) to inputs and targets, float32
+    (N, H, W, C) each.
 
     They are no part of what is saved: a resumed training is given them again.
 
     Args:
-      images: float32 (M, H, W, C) in [0, 1].
+      resident: The images.
+      turned: In training each batch is turned and mirrored in one of the ways that keep its shape.
+        Which one follows from its indices.
     """
 
-    def __init__(self, images: np.ndarray, **arguments: Any):
+    def __init__(self, resident: Resident, turned: bool = False, **arguments: Any):
         super().__init__(trainable=False, dtype="float32", **arguments)
-        self._images = images
+        self._resident, self._turned = resident, turned
 
     def build(self, input_shape: Any) -> None:
+        images = self._resident.images
         self.images = self.add_weight(
             name="images",
-            shape=self._images.shape,
-            initializer=lambda shape, dtype: ops.convert_to_tensor(self._images, dtype=dtype),
+            shape=images.shape,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(images, dtype=dtype),
             trainable=False,
         )
         self.built = True
 
-    def call(self, indices: Any) -> Any:
-        return ops.take(self.images, indices, axis=0)
+    def call(self, indices: Any, training: bool | None = None) -> tuple[Any, Any]:
+        paired = ops.cast(indices >= self._resident.paired_from, "int32")
+        pair = [indices, indices + self._resident.apart * paired]
+        inputs, targets = (ops.take(self.images, each, axis=0) for each in pair)
+        if self._turned and training:
+            way = ops.sum(indices) % 8
+            inputs, targets = _turned(inputs, way), _turned(targets, way)
+        return inputs, targets
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        return (*input_shape, *self._images.shape[1:])
+        shape = (*input_shape, *self._resident.images.shape[1:])
+        return shape, shape
 
     def save_own_variables(self, store: Any) -> None:
         pass
 
     def load_own_variables(self, store: Any) -> None:
         pass
+
+
+def _turned(images: Any, way: Any) -> Any:
+    """Images (N, H, W, C) in one of eight ways, int32; oblong ones in one of four."""
+    _, height, width, _ = images.shape
+    images = ops.where(way % 2 == 1, ops.flip(images, 1), images)
+    images = ops.where(way // 2 % 2 == 1, ops.flip(images, 2), images)
+    if height != width:
+        return images
+    return ops.where(way // 4 == 1, ops.transpose(images, (0, 2, 1, 3)), images)
 
 
 def denoiser(
@@ -189,7 +225,7 @@ def training_model(
     seed: int,
     per_execution: int = 1,
     gpus: int = 0,
-    resident: tuple[np.ndarray, np.ndarray] | None = None,
+    resident: Resident | None = None,
     optimizer: Callable[..., keras.optimizers.Optimizer] | None = None,
 ) -> keras.Model:
     """A denoiser behind its training noise, compiled and ready for `fit`.
@@ -197,7 +233,7 @@ def training_model(
     In training the model is fed (clean, clean) and draws noise itself, on the device; in
     validation it is fed (noisy, clean) and draws none. With `training.noise` `fixed` it is
     fed (noisy, clean) in both. With `resident` images it is fed their indices in place of
-    both, int32 (N,), and nothing but those goes to the device.
+    both, int32 (N,), and nothing but those goes to the device; it then augments them itself.
 
     Args:
       denoiser: float32 (N, H, W, C) in [0, 1] to the same shape.
@@ -207,7 +243,7 @@ def training_model(
       seed: Of the noise.
       per_execution: Steps in one call.
       gpus: How many there are, for the `auto` settings.
-      resident: Inputs and targets to keep on the device, float32 (M, H, W, C) each.
+      resident: Images to keep on the device.
       optimizer: A kind of that which `training.optimizer` names; None: that itself.
     """
     loss, metric = LOSSES[settings.loss], psnr
@@ -215,7 +251,8 @@ def training_model(
         inputs = images = keras.Input(denoiser.input_shape[1:], dtype="float32", name="images")
     else:
         inputs = keras.Input((), dtype="int32", name="indices")
-        images = ResidentImages(resident[0])(inputs)
+        turned = settings.augmentation == "flips_rotations"
+        images, targets = ResidentImages(resident, turned)(inputs)
     if settings.noise == "fresh":
         noise = parse(noise_expression)
         noise.seed = seed
@@ -223,7 +260,6 @@ def training_model(
     else:
         outputs = denoiser(images)
     if resident is not None:
-        targets = ResidentImages(resident[1])(inputs)
         outputs = ops.stack([targets, outputs], axis=1)
         loss, metric = _of_pairs(loss), _of_pairs(metric)
     model = keras.Model(inputs, outputs, name="training")

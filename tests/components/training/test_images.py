@@ -11,6 +11,8 @@ from components.base import records
 from components.base.errors import DataError
 from components.base.settings import TrainingSettings
 from components.training import images as training_input
+from components.training import recipe
+from components.training.job import Job
 
 SHAPE = (2, 2, 1)
 
@@ -133,13 +135,6 @@ def test_the_cache_setting_decides_where_images_live(cache, images, gpus, expect
     assert training_input.place(settings, images, (28, 28, 1), gpus) == expected
 
 
-def test_augmentation_keeps_images_off_the_device():
-    settings = TrainingSettings(augmentation="flips_rotations")
-    assert training_input.place(settings, 100, (28, 28, 1), 1) == "memory"
-    with pytest.raises(ValueError, match=r"cache is auto, memory or disk"):
-        TrainingSettings(augmentation="flips_rotations", cache="device")
-
-
 def _turned(shape, first_step=0, steps=200):
     image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
     batches = tf.data.Dataset.from_tensors((image, image + 100)).repeat()
@@ -180,3 +175,61 @@ def test_batches_hold_no_copy_of_the_images():
     batch, _ = next(dataset.as_numpy_iterator())
     assert batch.shape == (8, 64, 64, 1)
     assert _resident_bytes() - before < images.nbytes / 2
+
+
+@pytest.mark.parametrize("noise", ["fresh", "fixed"])
+def test_images_on_the_device_are_held_once(files, tmp_path, noise):
+    """Those to train on, and pairs: to validate with, or of `training.noise=fixed` all."""
+    images = training_input.Images(_job(files, tmp_path, cache="device", noise=noise))
+    resident = images.resident
+    pairs = 10 if noise == "fresh" else 20
+    assert len(resident.images) == 10 + 10 + pairs
+    lookup = recipe.ResidentImages(resident)
+    inputs, targets = (
+        np.concatenate(values)
+        for values in zip(*(map(np.asarray, lookup(i)) for i, _ in images.validation), strict=True)
+    )
+    np.testing.assert_allclose(targets[:, 0, 0, 0], np.arange(10) / 10)
+    np.testing.assert_allclose(inputs - targets, 0.05, atol=1e-6)
+    seen = []
+    for indices, _ in images.training().take(images.steps):
+        inputs, targets = map(np.asarray, lookup(indices))
+        np.testing.assert_allclose(inputs - targets, 0.05 * (noise == "fixed"), atol=1e-6)
+        seen += list(targets[:, 0, 0, 0])
+    np.testing.assert_allclose(np.sort(seen), np.arange(10) / 10)
+
+
+def _job(files, tmp_path, **training):
+    training = TrainingSettings(batch_size=5, steps_per_execution=1, **training)
+    return Job(
+        image={"height": 2, "width": 2},
+        noise={},
+        model={},
+        training=training,
+        seed=3,
+        train_files=files,
+        eval_files=files,
+        run_folder=tmp_path,
+    )
+
+
+@pytest.mark.parametrize(("shape", "ways"), [((3, 3, 2), 8), ((3, 4, 1), 4)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_batches_on_the_device_are_turned_in_every_way_too(shape, ways, compiled):
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
+    noisy = np.repeat(image, 16, axis=0)
+    resident = recipe.Resident(np.concatenate([noisy, noisy + 100]), paired_from=0, apart=16)
+    layer = recipe.ResidentImages(resident, turned=True)
+    layer(tf.constant([0]))
+    call = tf.function(layer, jit_compile=True) if compiled else layer
+    seen = set()
+    for indices in [(first, second) for first in range(5) for second in range(5)]:
+        inputs, targets = call(tf.constant(indices), training=True)
+        np.testing.assert_array_equal(targets, inputs + 100)
+        seen |= {one.numpy().tobytes() for one in inputs}
+    kept = [image[0, ::down, ::across] for down in (1, -1) for across in (1, -1)]
+    if ways == 8:
+        kept += [way.transpose(1, 0, 2) for way in kept]
+    assert seen == {way.tobytes() for way in kept}
+    for images in call(tf.constant([5, 2]), training=False):
+        assert (images.numpy() % 100 == image).all()

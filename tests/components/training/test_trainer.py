@@ -328,7 +328,12 @@ def test_images_on_the_device_are_not_saved(tmp_path):
         [keras.Input((28, 28, 1)), keras.layers.Conv2D(1, 3, padding="same")]
     )
     model = recipe.training_model(
-        denoiser, "gaussian(sd=0.5)", TrainingSettings(), 1, 1, resident=(images, images)
+        denoiser,
+        "gaussian(sd=0.5)",
+        TrainingSettings(),
+        1,
+        1,
+        resident=recipe.Resident(images, paired_from=100, apart=0),
     )
     model.save_weights(tmp_path / "all.weights.h5")
     assert (tmp_path / "all.weights.h5").stat().st_size < images.nbytes / 4
