@@ -6,6 +6,7 @@ of a U-Net's weights, to Adam, and that of Keras 3.12 fails under TensorFlow.
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -36,6 +37,13 @@ def orthogonalised(matrices: Any, steps: int) -> Any:
         gram = ops.matmul(x, ops.swapaxes(x, -1, -2))
         x = a * x + ops.matmul(b * gram + c * ops.matmul(gram, gram), x)
     return x if rows <= columns else ops.swapaxes(x, -1, -2)
+
+
+class _Waiting:
+    """Kernels and their directions, by shape; Keras would track a plain dict as state."""
+
+    def __init__(self) -> None:
+        self.kernels: dict[tuple[int, int], list[tuple[Any, Any]]] = collections.defaultdict(list)
 
 
 @keras.saving.register_keras_serializable(package="denoise")
@@ -74,6 +82,7 @@ class Muon(keras.optimizers.Optimizer):
         self.newton_schulz_steps = newton_schulz_steps
         self.adam_ratio = adam_ratio
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self._waiting: _Waiting | None = None
 
     def build(self, variables: Sequence[Any]) -> None:
         if self.built:
@@ -86,29 +95,53 @@ class Muon(keras.optimizers.Optimizer):
             for variable in variables
         ]
 
+    def _backend_update_step(
+        self, gradients: Sequence[Any], variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        """Kernels of one shape are orthogonalised together: a U-Net's fifty have some ten, and a
+        GPU takes longer to start a small product than to compute it."""
+        if _distributed():
+            super()._backend_update_step(gradients, variables, learning_rate)
+            return
+        self._waiting = _Waiting()
+        super()._backend_update_step(gradients, variables, learning_rate)
+        waiting, self._waiting = self._waiting, None
+        for shape, kernels in waiting.kernels.items():
+            updates = self._updates([direction for _, direction in kernels], shape)
+            for (variable, _), update in zip(kernels, updates, strict=True):
+                self._move(variable, update, learning_rate)
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
-        rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         momentum, velocity = self._momenta[index], self._velocities[index]
-        if velocity is None:
-            self._muon_step(gradient, variable, rate, momentum)
-        else:
-            self._adam_step(gradient, variable, rate * self.adam_ratio, momentum, velocity)
-
-    def _muon_step(self, gradient: Any, variable: Any, rate: Any, momentum: Any) -> None:
+        if velocity is not None:
+            self._adam_step(gradient, variable, learning_rate, momentum, velocity)
+            return
         self.assign(momentum, self.momentum * momentum + gradient)
-        direction = gradient + self.momentum * momentum
-        outputs = variable.shape[-1]
-        inputs = math.prod(variable.shape[:-1])
-        matrix = ops.reshape(direction, (inputs, outputs))
-        update = orthogonalised(matrix, self.newton_schulz_steps)
+        shape = (math.prod(variable.shape[:-1]), variable.shape[-1])
+        direction = ops.reshape(gradient + self.momentum * momentum, shape)
+        if self._waiting is not None:
+            self._waiting.kernels[shape].append((variable, direction))
+            return
+        (update,) = self._updates([direction], shape)
+        self._move(variable, update, learning_rate)
+
+    def _updates(self, directions: Sequence[Any], shape: tuple[int, int]) -> Sequence[Any]:
+        inputs, outputs = shape
         scale = max(1.0, outputs / inputs) ** 0.5
-        self.assign_sub(variable, rate * scale * ops.reshape(update, variable.shape))
+        update = scale * orthogonalised(ops.stack(directions), self.newton_schulz_steps)
+        updates: Sequence[Any] = ops.unstack(update, len(directions))
+        return updates
+
+    def _move(self, variable: Any, update: Any, learning_rate: Any) -> None:
+        rate = ops.cast(learning_rate, variable.dtype)
+        self.assign_sub(variable, rate * ops.reshape(update, variable.shape))
 
     def _adam_step(
-        self, gradient: Any, variable: Any, rate: Any, momentum: Any, velocity: Any
+        self, gradient: Any, variable: Any, learning_rate: Any, momentum: Any, velocity: Any
     ) -> None:
+        rate = self.adam_ratio * ops.cast(learning_rate, variable.dtype)
         step = ops.cast(self.iterations + 1, variable.dtype)
         first, second = (1 - ops.power(beta, step) for beta in (self.beta_1, self.beta_2))
         self.assign(momentum, momentum + (gradient - momentum) * (1 - self.beta_1))
@@ -124,3 +157,12 @@ class Muon(keras.optimizers.Optimizer):
 def _is_kernel(variable: Any) -> bool:
     """Whether it is the kernel of a dense layer or a convolution: maps have three dimensions."""
     return len(variable.shape) in (2, 4)
+
+
+def _distributed() -> bool:
+    """Whether each variable has to be updated by itself, on every replica."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return bool(tf.distribute.has_strategy())
