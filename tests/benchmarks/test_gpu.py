@@ -6,11 +6,14 @@ import json
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import data, limits
 from components.csv_ingestion import examples
+from components.image_ingestion import cut
+from components.image_ingestion import folder as image_folder
 from pipeline import config
 from tests import clothing
 
@@ -35,6 +38,33 @@ def test_the_splits_are_the_pipelines(folder):
     assert not examples.is_validation(train.keys, 0.25).any()
 
 
+def test_patches_of_images_are_the_pipelines(tmp_path):
+    """The same places, keys and splits as ImageIngestion's."""
+    random = np.random.default_rng(1)
+    for split, files in (("train", 12), ("test", 2)):
+        (tmp_path / split).mkdir()
+        for number in range(files):
+            pixels = random.integers(0, 256, (20, 24), np.uint8)
+            PIL.Image.fromarray(pixels).save(tmp_path / split / f"{number}.png")
+    settings = config.load(
+        "photo_grey",
+        ["image={height: 8, width: 8}", "data={patches: 3, validation_fraction: 0.3}"],
+    )
+    train, validation, test = data.read(tmp_path, settings)
+    how = cut.Cutting((8, 8, 1), 3, (), int(0.3 * 2**64))
+    expected = {"train": {}, "validation": {}, "test": {}}
+    for image in image_folder.files(str(tmp_path), "images").images:
+        found = cut.cut(image, str(tmp_path), how)
+        split = image.split
+        if split == "train" and found.key < how.validation_below:
+            split = "validation"
+        expected[split] |= dict(zip(found.keys.tolist(), found.pixels, strict=True))
+    for name, split in (("train", train), ("validation", validation), ("test", test)):
+        assert len(split.keys) == len(expected[name]) > 0
+        for key, image in zip(split.keys.tolist(), split.images, strict=True):
+            np.testing.assert_allclose(image.ravel() * 255, expected[name][key], atol=1e-4)
+
+
 def test_operations_are_counted():
     model = keras.Sequential(
         [
@@ -56,6 +86,7 @@ def test_it_trains_and_reports(folder, tmp_path):
         [
             *("--data", str(folder), "--preset", "default", "--matrix", "64"),
             *("--images", "64", "--output", str(output)),
+            *("--model", str(tmp_path / "denoiser.keras")),
             *("--set", "model.arguments={widths: [4, 4], mixer_blocks: 0}"),
             *("--set", "training={epochs: 2, batch_size: 16, precision: float32}"),
             *("--set", "training.jit_compile=off"),
@@ -70,6 +101,9 @@ def test_it_trains_and_reports(folder, tmp_path):
     noises = set(config.load().noise.evaluation)
     assert set(figures["test"]) == set(figures["curve"][-1]["psnr"]) == noises
     assert all(5 < row["psnr"] < 40 for row in figures["test"].values())
+    kept = keras.saving.load_model(tmp_path / "denoiser.keras")
+    assert kept.dtype_policy.name == "float32"
+    assert kept.count_params() == figures["parameters"]
 
 
 def test_a_missing_data_folder_is_named(tmp_path, capsys):
