@@ -33,7 +33,7 @@ def ServingCheck(  # a component is named as a class
     examples: Parameter[int],
     code: Parameter[str],
 ) -> None:
-    """Loads the SavedModel in a fresh process and calls every signature.
+    """Loads the SavedModel in a fresh process, on the CPU, and calls every signature.
 
     Args:
       model: What Trainer exported.
@@ -52,7 +52,9 @@ def ServingCheck(  # a component is named as a class
         str(tolerance),
         str(examples),
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # A GPU's TF32 would differ from the trainer's reference, which is of a CPU.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode == 0:
         result = json.loads(done.stdout.splitlines()[-1])
     else:

@@ -74,6 +74,19 @@ def test_a_model_that_answers_otherwise_is_not_blessed(world):
     assert any("serving_default: differs" in failure for failure in report["failures"])
 
 
+def test_it_runs_on_the_cpu_as_the_trainer_s_reference_did(world, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    run, environments = subprocess.run, []
+
+    def noted(command, **options):
+        environments.append(options["env"])
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    assert _do(world)[0] == 1
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in environments] == [""]
+
+
 def _any_size(folder, *layers):
     """A model of any size with what it answers to eight images."""
     model = keras.Sequential([keras.Input((None, None, 1)), *layers])
