@@ -264,9 +264,10 @@ def training_model(
         loss, metric = _of_pairs(loss), _of_pairs(metric)
     model = keras.Model(inputs, outputs, name="training")
     optimizer = optimizer or OPTIMIZERS[settings.optimizer]
+    own = {"together": gpus > 0} if settings.optimizer == "muon" else {}
     jit_compile = {"auto": gpus > 0, "on": True, "off": False}[settings.jit_compile]
     model.compile(
-        optimizer=optimizer(learning_rate(settings, steps), clipnorm=settings.clip_norm),
+        optimizer=optimizer(learning_rate(settings, steps), clipnorm=settings.clip_norm, **own),
         loss=loss,
         metrics=[keras.metrics.MeanMetricWrapper(metric, name="psnr")],
         jit_compile=jit_compile,

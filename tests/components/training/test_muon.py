@@ -17,6 +17,8 @@ SHAPES = {
     "dense": (6, 4),
     "wide dense": (3, 12),
     "convolution": (3, 3, 2, 5),
+    "convolution of the same shape": (3, 3, 2, 5),
+    "dense of the same matrix": (18, 5),
     "one output": (3, 3, 4, 1),
     "map": (5, 4, 3),
     "bias": (7,),
@@ -71,10 +73,11 @@ def _gradients(step):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_every_step_is_that_of_the_reference(compiled):
+@pytest.mark.parametrize("together", [False, True])
+def test_every_step_is_that_of_the_reference(compiled, together):
     variables = _variables()
     references = [_Reference(np.asarray(variable)) for variable in variables]
-    optimizer = Muon(RATE)
+    optimizer = Muon(RATE, together=together)
     optimizer.build(variables)
     apply = tf.function(optimizer.apply) if compiled else optimizer.apply
     for step in range(4):
