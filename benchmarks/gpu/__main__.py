@@ -24,7 +24,6 @@ import keras
 import numpy as np
 
 from benchmarks.gpu import data, limits
-from components import models
 from components.base.errors import DenoiseError
 from components.image import metrics
 from components.noise import fixed_noise, parse
@@ -149,11 +148,9 @@ def measure(
     steps, per_execution = recipe.steps_per_epoch(training, number)
     batch_size = min(training.batch_size, number)
 
-    def build_denoiser(shape: Any, policy: str) -> keras.Model:
-        return recipe.denoiser(settings.model.name, shape, settings.model.arguments, policy)
-
     def build(epochs: int) -> tuple[keras.Model, keras.Model]:
-        denoiser = build_denoiser(shape, recipe.precision(training, gpus=1) or "float32")
+        policy = recipe.precision(training, gpus=1) or "float32"
+        denoiser = recipe.denoiser(settings.model.name, shape, settings.model.arguments, policy)
         model = recipe.training_model(
             denoiser,
             settings.noise.training,
@@ -190,8 +187,7 @@ def measure(
     )
     history = fit(model, epochs, quality)
     if file is not None:
-        any_size = models.MODELS[settings.model.name].any_size
-        served = build_denoiser((None, None, shape[-1]) if any_size else shape, "float32")
+        served = recipe.served(settings.model.name, shape, settings.model.arguments)
         served.set_weights(denoiser.get_weights())
         served.save(file)
     steady = quality.seconds - quality.first_epoch

@@ -62,7 +62,6 @@ _Read = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _rows(folder: pathlib.Path, split: str, settings: Settings) -> _Read:
-    data_folder.files(str(folder), split)
     blocks = data_folder.rows(folder, split, settings.image.pixels, len(settings.data.classes))
     _, pixels, keys = (np.concatenate(each) for each in zip(*blocks, strict=True))
     return pixels, keys, keys

@@ -308,19 +308,12 @@ def turned(batches: tf.data.Dataset, seed: int, first_step: int) -> tf.data.Data
 
     def turn(step: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         drawn = tf.random.stateless_uniform((3,), tf.stack([np.int64(seed), step]), 0, 2, tf.int32)
-        down, across, transposed = tf.unstack(tf.equal(drawn, 1))
-        noisy, clean = pair
-        square = noisy.shape[1] == noisy.shape[2]
+        way = tf.reduce_sum(drawn * (1, 2, 4))
 
         def one(images: tf.Tensor) -> tf.Tensor:
-            shape = images.shape
-            images = tf.cond(down, lambda: images[:, ::-1], lambda: images)
-            images = tf.cond(across, lambda: images[:, :, ::-1], lambda: images)
-            if square:
-                swapped = (0, 2, 1, 3)
-                images = tf.cond(transposed, lambda: tf.transpose(images, swapped), lambda: images)
-            return tf.ensure_shape(images, shape)
+            return tf.ensure_shape(recipe.turned(images, way), images.shape)
 
+        noisy, clean = pair
         return one(noisy), one(clean)
 
     numbered = batches.enumerate(first_step)

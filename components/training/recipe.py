@@ -125,7 +125,7 @@ class ResidentImages(keras.layers.Layer):
         inputs, targets = (ops.take(self.images, each, axis=0) for each in pair)
         if self._turned and training:
             way = ops.sum(indices) % 8
-            inputs, targets = _turned(inputs, way), _turned(targets, way)
+            inputs, targets = turned(inputs, way), turned(targets, way)
         return inputs, targets
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -139,14 +139,18 @@ class ResidentImages(keras.layers.Layer):
         pass
 
 
-def _turned(images: Any, way: Any) -> Any:
-    """Images (N, H, W, C) in one of eight ways, int32; oblong ones in one of four."""
+def turned(images: Any, way: Any) -> Any:
+    """Images (N, H, W, C) in the way 0 to 7, of eight; oblong ones in one of four."""
     _, height, width, _ = images.shape
-    images = ops.where(way % 2 == 1, ops.flip(images, 1), images)
-    images = ops.where(way // 2 % 2 == 1, ops.flip(images, 2), images)
+    images = _where(way % 2 == 1, lambda each: ops.flip(each, 1), images)
+    images = _where(way // 2 % 2 == 1, lambda each: ops.flip(each, 2), images)
     if height != width:
         return images
-    return ops.where(way // 4 == 1, ops.transpose(images, (0, 2, 1, 3)), images)
+    return _where(way // 4 == 1, lambda each: ops.transpose(each, (0, 2, 1, 3)), images)
+
+
+def _where(condition: Any, function: Callable[[Any], Any], images: Any) -> Any:
+    return ops.cond(condition, lambda: function(images), lambda: images)
 
 
 def denoiser(
@@ -165,6 +169,17 @@ def denoiser(
     """
     with dtype_policy(policy):
         return models.build(name, shape, **arguments)
+
+
+def served(name: str, shape: tuple[int, int, int], arguments: Mapping[str, Any]) -> keras.Model:
+    """What is exported: of images of any size where the architecture takes them, in float32, since
+    bfloat16 is slower for single images.
+
+    Args:
+      name, shape, arguments: As for `denoiser`.
+    """
+    any_size = models.MODELS[name].any_size
+    return denoiser(name, (None, None, shape[-1]) if any_size else shape, arguments, "float32")
 
 
 def _of_pairs(function: Any) -> Any:
@@ -251,8 +266,8 @@ def training_model(
         inputs = images = keras.Input(denoiser.input_shape[1:], dtype="float32", name="images")
     else:
         inputs = keras.Input((), dtype="int32", name="indices")
-        turned = settings.augmentation == "flips_rotations"
-        images, targets = ResidentImages(resident, turned)(inputs)
+        augmented = settings.augmentation == "flips_rotations"
+        images, targets = ResidentImages(resident, augmented)(inputs)
     if settings.noise == "fresh":
         noise = parse(noise_expression)
         noise.seed = seed

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components import models
 from components.base import child, plugins
 from components.base.errors import RunError
 from components.base.files import write_json
@@ -143,7 +142,7 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
     measured = _fit(model, images, job, resume, _callbacks(job, images, resume, worker))
     if worker.leads:
         resume.load_best(model)
-        served = _served(job)
+        served = recipe.served(job.model.name, job.image.shape, job.model.arguments)
         served.set_weights(denoiser.get_weights())
         _export(served, job)
         if started_from is not None:
@@ -174,15 +173,6 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
 
 def _denoiser(job: Job, policy: str) -> keras.Model:
     return recipe.denoiser(job.model.name, job.image.shape, job.model.arguments, policy)
-
-
-def _served(job: Job) -> keras.Model:
-    """What is exported: of images of any size where the architecture takes them, in float32, since
-    bfloat16 is slower for single images."""
-    height, width, channels = job.image.shape
-    any_size = models.MODELS[job.model.name].any_size
-    shape = (None, None, channels) if any_size else (height, width, channels)
-    return recipe.denoiser(job.model.name, shape, job.model.arguments, "float32")
 
 
 def _callbacks(
@@ -251,14 +241,8 @@ def _export(served: keras.Model, job: Job) -> None:
     keras_file = pathlib.Path(job.saved_model) / KERAS_FILE
     keras_file.parent.mkdir(parents=True, exist_ok=True)
     served.save(keras_file)
-    denoised = np.clip(_on_cpu(job, served, normalise(pixels, shape)), 0.0, 1.0)
-    np.savez(job.run_folder / REFERENCE_FILE, pixels=pixels, denoised=denoised)
-
-
-def _on_cpu(job: Job, served: keras.Model, images: np.ndarray) -> np.ndarray:
-    """What a model answers in float32. A GPU multiplies in TF32, a thousandth off, and the serving
-    check is of the export, not of a machine's arithmetic: it runs on the CPU, too."""
+    # A GPU multiplies in TF32, a thousandth off, and the serving check is of the export, not of a
+    # machine's arithmetic: it runs on the CPU, too.
     with tf.device("CPU:0"):
-        model = _served(job)
-        model.set_weights(served.get_weights())
-        return np.asarray(model.predict_on_batch(images))
+        denoised = np.clip(served(normalise(pixels, shape), training=False), 0.0, 1.0)
+    np.savez(job.run_folder / REFERENCE_FILE, pixels=pixels, denoised=denoised)
