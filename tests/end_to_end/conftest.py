@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pytest
 
@@ -118,6 +120,22 @@ STEPS = [
     "ReferenceClassifier",
     "Report",
 ]
+
+
+def assert_same_but_for_rounding(
+    measured: Iterable[Mapping[str, Any]], expected: Iterable[Mapping[str, Any]]
+) -> None:
+    """Compares metrics, slice by slice, of two trainings of the same recipe.
+
+    TensorFlow promises no last digit: in which order sums are taken may depend on how busy the
+    processors are. Another order of the images, another noise or seed moves the fourth.
+    """
+    for one, other in zip(measured, expected, strict=True):
+        nearly = {
+            name: pytest.approx(value, rel=1e-5) if isinstance(value, float) else value
+            for name, value in other.items()
+        }
+        assert one == nearly
 
 
 def environment() -> dict[str, str]:
