@@ -157,9 +157,10 @@ def test_fresh_noises_share_a_batch_by_weight():
     mixture = parse("mixture(dropout(rate=1), none, salt_pepper(1), weights=(1, 5, 2))")
     seed = keras.random.SeedGenerator(8)
     images = np.full((6, 2, 2, 1), 0.7, np.float32)
+    corrupt = tf.function(lambda: mixture.corrupt(images, FreshDraws(6, seed))[0])
     black, untouched = [], []
     for _ in range(600):
-        noisy = np.asarray(mixture.corrupt(images, FreshDraws(6, seed))[0])
+        noisy = corrupt().numpy()
         black.append(np.all(noisy == 0, axis=(1, 2, 3)))
         untouched.append(np.all(noisy == np.float32(0.7), axis=(1, 2, 3)))
     assert set(np.sum(black, axis=1)) <= {0, 1}
