@@ -17,16 +17,15 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from benchmarks.gpu import data, limits
+from benchmarks import quality, splits
+from benchmarks.gpu import limits
 from components.base.errors import DenoiseError
-from components.image import metrics
-from components.noise import fixed_noise, parse
+from components.noise import parse
 from components.training import recipe
 from pipeline import config
 
@@ -37,7 +36,6 @@ TARGETS = {
 }
 """dB by noise: what the default preset reaches on two CPU cores."""
 _WARM_EPOCHS = 2
-_BATCH = 250
 
 
 class _Indices(keras.utils.PyDataset):
@@ -80,39 +78,12 @@ class _Quality(keras.callbacks.Callback):
         if (epoch + 1) % self._every:
             return
         means = {
-            noise: float(np.mean(_figures(self._denoiser, noisy, self._clean, ("psnr",))["psnr"]))
+            noise: quality.means(self._denoiser, noisy, self._clean, ["psnr"])["psnr"]
             for noise, noisy in self._noisy.items()
         }
         self.curve.append({"epoch": epoch + 1, "seconds": self.seconds, "psnr": means})
         shown = ", ".join(f"{value:.2f}" for value in means.values())
         print(f"epoch {epoch + 1}  {self.seconds:.1f} s  {shown} dB", file=sys.stderr, flush=True)
-
-
-def _batches(*arrays: Any) -> Iterator[Any]:
-    for start in range(0, len(arrays[0]), _BATCH):
-        yield tuple(array[start : start + _BATCH] for array in arrays)
-
-
-def _figures(
-    denoiser: keras.Model, noisy: np.ndarray, clean: np.ndarray, names: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Per-image metrics of the clipped output."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for part, target in _batches(noisy, clean):
-        denoised = np.clip(np.asarray(denoiser.predict_on_batch(part), np.float32), 0.0, 1.0)
-        for name in names:
-            found[name].append(np.asarray(metrics.METRICS[name](target, denoised)))
-    return {name: np.concatenate(values) for name, values in found.items()}
-
-
-def _noisy(expression: str, split: data.Split, seed: int) -> np.ndarray:
-    noise = parse(expression)
-    return np.concatenate(
-        [
-            np.asarray(fixed_noise(noise, images, keys, seed)[0])
-            for images, keys in _batches(split.images, split.keys)
-        ]
-    )
 
 
 def measure(
@@ -137,13 +108,13 @@ def measure(
     """
     training, shape = settings.training, settings.image.shape
     keras.utils.set_random_seed(settings.seed)
-    train, validation, test = data.read(folder, settings)
-    train = data.Split(train.images[:images], train.keys[:images])
+    train, validation, test = splits.read(folder, settings)
+    train = splits.Split(train.images[:images], train.keys[:images])
     expressions, seed = settings.noise.evaluation, settings.noise.seed
     number = len(train.images)
     resident = recipe.Resident(train.images, paired_from=number, apart=0)
     if training.noise == "fixed":
-        noisy = _noisy(expressions[0], train, seed)
+        noisy = quality.noisy(parse(settings.noise.training), train, seed)
         resident = recipe.Resident(np.concatenate([noisy, train.images]), 0, number)
     steps, per_execution = recipe.steps_per_epoch(training, number)
     batch_size = min(training.batch_size, number)
@@ -179,23 +150,26 @@ def measure(
 
     denoiser, model = build(epochs)
     needed, moved = limits.operations(denoiser), limits.least_bytes(denoiser)
-    quality = _Quality(
+    curve = _Quality(
         denoiser,
-        {expression: _noisy(expression, validation, seed) for expression in expressions},
+        {
+            expression: quality.noisy(parse(expression), validation, seed)
+            for expression in expressions
+        },
         validation.images,
         every,
     )
-    history = fit(model, epochs, quality)
+    history = fit(model, epochs, curve)
     if file is not None:
         served = recipe.served(settings.model.name, shape, settings.model.arguments)
         served.set_weights(denoiser.get_weights())
         served.save(file)
-    steady = quality.seconds - quality.first_epoch
+    steady = curve.seconds - curve.first_epoch
     images_per_second = (epochs - 1) * steps * batch_size / steady if epochs > 1 else 0.0
     floor = max(needed / flops, moved / bandwidth)
     reached = [
         point["seconds"]
-        for point in quality.curve
+        for point in curve.curve
         if all(point["psnr"].get(noise, 0.0) >= target for noise, target in TARGETS.items())
     ]
     return {
@@ -206,8 +180,8 @@ def measure(
         "parameters": denoiser.count_params(),
         "images": number,
         "epochs": epochs,
-        "first_epoch_seconds": quality.first_epoch,
-        "seconds": quality.seconds,
+        "first_epoch_seconds": curve.first_epoch,
+        "seconds": curve.seconds,
         "images_per_second": images_per_second,
         "operations_per_image": needed,
         "bytes_per_image": moved,
@@ -217,14 +191,11 @@ def measure(
         "share_of_floor": images_per_second * floor,
         "seconds_to_targets": reached[0] if reached else None,
         "train_loss": history["loss"][-1],
-        "curve": quality.curve,
+        "curve": curve.curve,
         "test": {
-            expression: {
-                name: float(np.mean(values))
-                for name, values in _figures(
-                    denoiser, _noisy(expression, test, seed), test.images, tuple(metrics.METRICS)
-                ).items()
-            }
+            expression: quality.means(
+                denoiser, quality.noisy(parse(expression), test, seed), test.images
+            )
             for expression in expressions
         },
     }

@@ -10,13 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.gpu import data
-from components.image import metrics
-from components.noise import assigned_noise, fixed_noise, parse
+from benchmarks import quality, splits
+from components.noise import assigned_noise, parse
 from components.training import callbacks, images, recipe
 from pipeline import config
-
-_BATCH = 1000
 
 
 class _Curve(keras.callbacks.Callback):
@@ -70,8 +67,8 @@ def train(
     training, seed, noise_seed = settings.training, settings.seed, settings.noise.seed
     keras.utils.set_random_seed(seed)
     train, validation, test = (
-        data.Split(each.images[:limit], each.keys[:limit])
-        for each in data.read(pathlib.Path(folder), settings)
+        splits.Split(each.images[:limit], each.keys[:limit])
+        for each in splits.read(pathlib.Path(folder), settings)
     )
     noises = [parse(text) for text in settings.noise.evaluation]
     steps, per_execution = recipe.steps_per_epoch(training, len(train.images))
@@ -84,10 +81,10 @@ def train(
     )
     inputs = train.images
     if training.noise == "fixed":
-        inputs = _noisy(parse(settings.noise.training), train, noise_seed)
+        inputs = quality.noisy(parse(settings.noise.training), train, noise_seed)
     batch_size = min(training.batch_size, len(inputs))
     noisy = np.asarray(assigned_noise(noises, validation.images, validation.keys, noise_seed)[0])
-    curve = _Curve(lambda: _figures(denoiser, noisy, validation.images), cpu_seconds)
+    curve = _Curve(lambda: quality.means(denoiser, noisy, validation.images), cpu_seconds)
     model.fit(
         images.shuffled((inputs, train.images), batch_size, steps_per_pass, seed, 0),
         epochs=training.epochs,
@@ -98,35 +95,10 @@ def train(
     return {
         "curve": curve.points,
         "test": {
-            str(noise): _figures(denoiser, _noisy(noise, test, noise_seed), test.images)
+            str(noise): quality.means(denoiser, quality.noisy(noise, test, noise_seed), test.images)
             for noise in noises
         },
         "parameters": denoiser.count_params(),
         "training_seconds": curve.seconds,
         "training_cpu_seconds": curve.cpu_seconds,
     }
-
-
-def _noisy(noise: Any, split: data.Split, seed: int) -> np.ndarray:
-    parts = range(0, len(split.images), _BATCH)
-    return np.concatenate(
-        [
-            np.asarray(
-                fixed_noise(
-                    noise, split.images[at : at + _BATCH], split.keys[at : at + _BATCH], seed
-                )[0]
-            )
-            for at in parts
-        ]
-    )
-
-
-def _figures(denoiser: keras.Model, noisy: np.ndarray, clean: np.ndarray) -> dict[str, float]:
-    """Means of the per-image metrics of the clipped output."""
-    sums = dict.fromkeys(metrics.METRICS, 0.0)
-    for at in range(0, len(noisy), _BATCH):
-        denoised = np.asarray(denoiser.predict_on_batch(noisy[at : at + _BATCH]), np.float32)
-        denoised = np.clip(denoised, 0.0, 1.0)
-        for name, metric in metrics.METRICS.items():
-            sums[name] += float(np.sum(metric(clean[at : at + _BATCH], denoised)))
-    return {name: total / len(noisy) for name, total in sums.items()}

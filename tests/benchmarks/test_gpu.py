@@ -9,8 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from benchmarks import splits
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import data, limits
+from benchmarks.gpu import limits
 from components.csv_ingestion import examples
 from components.image_ingestion import cut
 from components.image_ingestion import folder as image_folder
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_splits_are_the_pipelines(folder):
-    train, validation, test = data.read(folder, SETTINGS)
+    train, validation, test = splits.read(folder, SETTINGS)
     assert len(train.images) + len(validation.images) == 120
     assert len(test.images) == 40
     assert train.images.dtype == np.float32
@@ -50,7 +51,7 @@ def test_patches_of_images_are_the_pipelines(tmp_path):
         "photo_grey",
         ["image={height: 8, width: 8}", "data={patches: 3, validation_fraction: 0.3}"],
     )
-    train, validation, test = data.read(tmp_path, settings)
+    train, validation, test = splits.read(tmp_path, settings)
     how = cut.Cutting((8, 8, 1), 3, (), int(0.3 * 2**64))
     expected = {"train": {}, "validation": {}, "test": {}}
     for image in image_folder.files(str(tmp_path), "images").images:
