@@ -98,10 +98,11 @@ def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32(name):
 
 @every_model
 def test_training_lowers_the_loss(name):
+    keras.utils.set_random_seed(1)
     model, clean = build(name, (28, 28, 1)), photos(16, (28, 28, 1))
     noisy = np.clip(clean + np.random.default_rng(1).normal(0, 0.3, clean.shape), 0, 1)
     # Eager: to trace and optimise a graph takes longer than these few steps.
-    model.compile(keras.optimizers.Adam(3e-3), "mse", run_eagerly=True)
+    model.compile(keras.optimizers.Adam(1e-3), "mse", run_eagerly=True)
     losses = model.fit(noisy, clean, batch_size=16, epochs=8, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
 
