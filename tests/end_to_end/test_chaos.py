@@ -66,7 +66,7 @@ def _killed_at(
 
 def _check_what_is_left(denoise: Denoise, served: set[str]) -> None:
     """No half version is visible, and nobody holds the workspace."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 10
     while Workspace(denoise.workspace).in_use:
         assert time.monotonic() < deadline, "a process of the killed run still holds the lock"
         time.sleep(0.05)

@@ -188,7 +188,7 @@ def test_children_end_with_a_command_that_is_stopped(finished, tmp_path):
         process.kill()
         process.communicate()
     assert process.returncode == 143
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 20
     while any(os.path.exists(f"/proc/{child}") for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.1)
