@@ -150,7 +150,7 @@ def measure(
 
     denoiser, model = build(epochs)
     needed, moved = limits.operations(denoiser), limits.least_bytes(denoiser)
-    curve = _Quality(
+    callback = _Quality(
         denoiser,
         {
             expression: quality.noisy(parse(expression), validation, seed)
@@ -159,17 +159,17 @@ def measure(
         validation.images,
         every,
     )
-    history = fit(model, epochs, curve)
+    history = fit(model, epochs, callback)
     if file is not None:
         served = recipe.served(settings.model.name, shape, settings.model.arguments)
         served.set_weights(denoiser.get_weights())
         served.save(file)
-    steady = curve.seconds - curve.first_epoch
+    steady = callback.seconds - callback.first_epoch
     images_per_second = (epochs - 1) * steps * batch_size / steady if epochs > 1 else 0.0
     floor = max(needed / flops, moved / bandwidth)
     reached = [
         point["seconds"]
-        for point in curve.curve
+        for point in callback.curve
         if all(point["psnr"].get(noise, 0.0) >= target for noise, target in TARGETS.items())
     ]
     return {
@@ -180,8 +180,8 @@ def measure(
         "parameters": denoiser.count_params(),
         "images": number,
         "epochs": epochs,
-        "first_epoch_seconds": curve.first_epoch,
-        "seconds": curve.seconds,
+        "first_epoch_seconds": callback.first_epoch,
+        "seconds": callback.seconds,
         "images_per_second": images_per_second,
         "operations_per_image": needed,
         "bytes_per_image": moved,
@@ -191,7 +191,7 @@ def measure(
         "share_of_floor": images_per_second * floor,
         "seconds_to_targets": reached[0] if reached else None,
         "train_loss": history["loss"][-1],
-        "curve": curve.curve,
+        "curve": callback.curve,
         "test": {
             expression: quality.means(
                 denoiser, quality.noisy(parse(expression), test, seed), test.images
