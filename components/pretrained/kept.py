@@ -116,6 +116,9 @@ def find(name: str) -> Kept:
 def load(kept: Kept) -> Any:
     """The Keras model, which computes in float32.
 
+    Where another Keras wrote the file, and this one does not know all that is in it, the model is
+    built of its card and takes the weights alone.
+
     Raises:
       UsageError: a plug-in that it needs cannot be imported.
       ModelError: Keras does not load it.
@@ -125,12 +128,19 @@ def load(kept: Kept) -> Any:
     import keras
 
     # Registers the layers that the file names.
-    from components import models  # noqa: F401
+    from components.models import MODELS, weights
+    from components.training import recipe
 
+    card = kept.card
     try:
         # Safe mode, the default, takes no code from a file.
         return keras.saving.load_model(kept.file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:
+        if card.versions.get("keras") != keras.__version__ and card.model.name in MODELS:
+            with contextlib.suppress(ValueError, TypeError, OSError, KeyError, UsageError):
+                model = recipe.served(card.model.name, card.image.shape, card.model.arguments)
+                weights.load(model, kept.file)
+                return model
         raise ModelError(
             f"{shown(kept.file)}: Keras {keras.__version__} does not load it; it was made by "
             f"Keras {kept.card.versions.get('keras', 'unknown')}: {error}"

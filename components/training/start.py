@@ -64,19 +64,18 @@ def load(folder: str | None, denoiser: keras.Model, name: str) -> Start | None:
 
 
 def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> None:
-    import keras
+    from components.models import weights
 
     if not keras_file.is_file():
         raise ModelError(
             f"training.warm_start: the pushed model has no {KERAS_FILE}, so it was not exported by "
             "this pipeline. Train once with training.warm_start=false."
         )
-    weights = keras.saving.load_model(keras_file, compile=False).get_weights()
-    if [array.shape for array in weights] != [array.shape for array in denoiser.get_weights()]:
+    try:
+        weights.load(denoiser, keras_file)
+    except ValueError as error:
         raise ModelError(
-            f"training.warm_start: the pushed model has {sum(array.size for array in weights):,} "
-            f"weights, of another architecture than model {name} with its arguments and image "
-            f"shape, which has {denoiser.count_params():,}. Train once with "
-            "training.warm_start=false, or give the settings the pushed model was trained with."
-        )
-    denoiser.set_weights(weights)
+            f"training.warm_start: the pushed model does not fit model {name} with its arguments "
+            f"and image shape: {error}. Train once with training.warm_start=false, or give the "
+            "settings the pushed model was trained with."
+        ) from error

@@ -8,7 +8,7 @@ import pytest
 
 from components import models
 from components.base.errors import UsageError
-from components.models import MODELS, build, encoder
+from components.models import MODELS, build, encoder, weights
 from tests import bfloat16, clothing
 
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -73,6 +73,9 @@ def test_a_saved_model_answers_the_same(name, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(images), model(images))
+    built = build(name, (28, 28, 1))
+    weights.load(built, tmp_path / "model.keras")
+    np.testing.assert_array_equal(built(images), model(images))
 
 
 @every_model

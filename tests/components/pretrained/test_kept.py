@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -12,9 +13,12 @@ from components import models
 from components.base.errors import ModelError, UsageError
 from components.base.files import is_signed
 from components.base.settings import ImageSettings, ModelSettings, NoiseSettings
+from components.models import weights
 from components.pretrained import card as cards
 from components.pretrained import kept
+from components.training import recipe
 from tests import clothing
+from tests.other_keras import as_another_writes
 
 SHAPE = (8, 12, 3)
 NOISE = NoiseSettings(training="gaussian", evaluation=("gaussian(sd=0.1)", "salt_pepper(rate=0.1)"))
@@ -104,6 +108,20 @@ def test_a_file_with_code_is_not_loaded(made, tmp_path):
         kept.load(evil)
 
 
+def test_a_file_of_another_keras_is_built_of_its_card(made, model, images, tmp_path):
+    noisy = images.astype(np.float32) / 255
+    expected = np.asarray(kept.load(made)(noisy))
+    (tmp_path / "of").mkdir()
+    file = as_another_writes(pathlib.Path(shutil.copy(model, tmp_path / "of")))
+    card = {**CARD, "versions": {"keras": "99.1"}}
+    np.testing.assert_allclose(
+        kept.load(kept.keep(file, images, tmp_path, "next", **card))(noisy), expected, atol=1e-6
+    )
+    card["model"] = ModelSettings(name="unet", arguments={"widths": [4, 8]})
+    with pytest.raises(ModelError, match=r"other\.keras: Keras .* made by Keras 99\.1"):
+        kept.load(kept.keep(file, images, tmp_path, "other", **card))
+
+
 def test_it_is_exported_once_and_answers_as_the_keras_model(made, images, monkeypatch, tmp_path):
     from components.evaluation.measure import load_denoiser
 
@@ -142,6 +160,8 @@ def test_a_shipped_model_keeps_what_its_card_says(name):
     assert found.file.stat().st_size == found.card.bytes < 5 << 20
     network = kept.load(found)
     assert network.count_params() == found.card.parameters
+    model = found.card.model
+    weights.load(recipe.served(model.name, found.card.image.shape, model.arguments), found.file)
     measured = kept.measure(
         lambda noisy: np.clip(network(noisy), 0, 1), found.images(), found.card.noise
     )
