@@ -16,6 +16,7 @@ import tensorflow as tf
 from components.base import child, plugins
 from components.base.errors import RunError
 from components.base.files import write_json
+from components.base.progress import tell
 from components.base.settings import TrainingSettings
 from components.export import signatures
 from components.image.pixels import normalise, quantise
@@ -207,6 +208,8 @@ def _fit(
     patience = job.training.early_stopping_patience
     epochs = first if callbacks.stopped(resume.losses, patience) else job.training.epochs
     training, validation = images.training(first), images.validation
+    if model.jit_compile:
+        tell("compile", 0, None, "XLA compiles the training step, for a minute or two")
     started, cpu_started = time.perf_counter(), time.process_time()
     history = model.fit(
         training,
