@@ -128,8 +128,8 @@ def load(kept: Kept) -> Any:
     import keras
 
     # Registers the layers that the file names.
-    from components.models import MODELS, weights
-    from components.training import recipe
+    from components.models import MODELS
+    from components.training import recipe, weights
 
     card = kept.card
     try:

@@ -64,7 +64,7 @@ def load(folder: str | None, denoiser: keras.Model, name: str) -> Start | None:
 
 
 def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> None:
-    from components.models import weights
+    from components.training import weights
 
     if not keras_file.is_file():
         raise ModelError(

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -27,9 +28,30 @@ STEPS = {
     "ReferenceClassifier": "components.classifier.component",
 }
 ASK = f"""
-import json
+import contextlib, json, os, pathlib, sys
+folders, edits, plugins = map(json.loads, sys.argv[1:])
+sys.path[:0] = folders
 from components.base import code
-print(json.dumps({{step: code.fingerprint(module) for step, module in {STEPS!r}.items()}}))
+
+@contextlib.contextmanager
+def edited(file, text):
+    path = pathlib.Path(file)
+    before = path.read_text() if path.exists() else None
+    path.write_text(text)
+    yield
+    path.unlink() if before is None else path.write_text(before)
+
+for edit in [None, *edits]:
+    # The child has read no source yet, as a new process.
+    if os.fork() == 0:
+        with edited(*edit) if edit else contextlib.nullcontext():
+            found = {{
+                step: code.fingerprint(module, plugins=tuple(plugins))
+                for step, module in {STEPS!r}.items()
+            }}
+        print(json.dumps(found), flush=True)
+        os._exit(0)
+    os.wait()
 """
 
 
@@ -44,60 +66,67 @@ def copy(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-def _fingerprints(folder: pathlib.Path) -> dict[str, str]:
+def _fingerprints(
+    folders: Sequence[pathlib.Path],
+    edits: Mapping[pathlib.Path, str],
+    plugins: Sequence[str] = (),
+) -> list[dict[str, str]]:
+    """By step, before any edit and after each, which is taken back.
+
+    Args:
+      folders: Of sources.
+      edits: What a file then holds.
+      plugins: What the settings name.
+    """
+    asked = ([str(f) for f in folders], [(str(f), text) for f, text in edits.items()], plugins)
     # Isolated, or PYTHONPATH would bring the sources of this checkout.
-    script = f"import sys; sys.path.insert(0, {str(folder)!r})\n{ASK}"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", script], capture_output=True, check=True, text=True
+        [sys.executable, "-I", "-c", ASK, *map(json.dumps, asked)],
+        capture_output=True,
+        check=True,
+        text=True,
     )
-    return json.loads(done.stdout)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == 1 + len(edits), done.stderr
+    return found
 
 
-@pytest.mark.parametrize(
-    ("file", "changed"),
-    [
-        (
-            "components/noise/gaussian.py",
-            {"Transform", "Tuner", "Trainer", "QualityEvaluator"},
-        ),
-        ("components/base/in_order.py", {"CsvIngestion", "ImageIngestion", "Transform"}),
-        ("components/data_validation/anomaly_gate.py", {"AnomalyGate"}),
-        ("components/push/pushed_model.py", {"PushedModel"}),
-        ("components/push/warm_start.py", {"WarmStart"}),
-        ("components/push/pusher.py", {"AtomicPusher"}),
-        ("components/push/versions.py", {"PushedModel", "WarmStart", "AtomicPusher"}),
-        ("components/serving_check/component.py", {"ServingCheck"}),
-        ("components/serving_check/check.py", {"ServingCheck"}),
-        ("components/classifier/classifier.py", {"ReferenceClassifier"}),
-        ("components/models/unet.py", {"Tuner", "Trainer", "ServingCheck"}),
-        ("components/transform/preprocessing.py", {"Transform"}),
-        ("components/training/entry.py", {"Trainer"}),
-        ("components/tuning/entry.py", {"Tuner"}),
-        ("components/base/errors.py", set()),
-        ("pipeline/dag.py", set()),
-    ],
-)
-def test_an_edit_changes_the_steps_that_run_it(copy, file, changed):
-    path = copy / file
-    before, source = _fingerprints(copy), path.read_text()
-    path.write_text(source + "\n# An edit.\n")
-    try:
-        after = _fingerprints(copy)
-    finally:
-        path.write_text(source)
-    assert {step for step in STEPS if before[step] != after[step]} == changed
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    return {step for step in STEPS if before[step] != after[step]}
 
 
-def test_a_new_file_of_a_registry_changes_who_uses_it(copy):
-    before = _fingerprints(copy)
-    new = copy / "components" / "noise" / "brand_new.py"
-    new.write_text("")
-    try:
-        after = _fingerprints(copy)
-    finally:
-        new.unlink()
-    changed = {step for step in STEPS if before[step] != after[step]}
-    assert changed == {"Transform", "Tuner", "Trainer", "QualityEvaluator"}
+OF_NOISES = {"Transform", "Tuner", "Trainer", "QualityEvaluator"}
+EDITS = {
+    "components/noise/gaussian.py": OF_NOISES,
+    "components/base/in_order.py": {"CsvIngestion", "ImageIngestion", "Transform"},
+    "components/data_validation/anomaly_gate.py": {"AnomalyGate"},
+    "components/push/pushed_model.py": {"PushedModel"},
+    "components/push/warm_start.py": {"WarmStart"},
+    "components/push/pusher.py": {"AtomicPusher"},
+    "components/push/versions.py": {"PushedModel", "WarmStart", "AtomicPusher"},
+    "components/serving_check/component.py": {"ServingCheck"},
+    "components/serving_check/check.py": {"ServingCheck"},
+    "components/classifier/classifier.py": {"ReferenceClassifier"},
+    "components/models/unet.py": {"Tuner", "Trainer", "ServingCheck"},
+    "components/transform/preprocessing.py": {"Transform"},
+    "components/training/entry.py": {"Trainer"},
+    "components/tuning/entry.py": {"Tuner"},
+    "components/base/errors.py": set(),
+    "pipeline/dag.py": set(),
+    # A new file of a registry changes who uses it.
+    "components/noise/brand_new.py": OF_NOISES,
+}
+"""The steps that each changes."""
+
+
+def test_an_edit_changes_the_steps_that_run_it(copy):
+    paths = [copy / file for file in EDITS]
+    texts = [path.read_text() if path.exists() else "" for path in paths]
+    edits = {path: f"{text}\n# An edit.\n" for path, text in zip(paths, texts, strict=True)}
+    before, *after = _fingerprints([copy], edits)
+    for file, each in zip(EDITS, after, strict=True):
+        assert _changed(before, each) == EDITS[file], file
+    assert [path.read_text() if path.exists() else "" for path in paths] == texts
 
 
 def test_the_page_is_part_of_the_report_alone():
@@ -125,7 +154,6 @@ PLUGIN = {
     "beside.py": "",
     "unused.py": "",
 }
-OF_NOISES = {"Transform", "Tuner", "Trainer", "QualityEvaluator"}
 
 
 @pytest.fixture
@@ -138,38 +166,22 @@ def scanner(copy, tmp_path) -> dict[str, pathlib.Path]:
     return files
 
 
-def _with_plugins(copy: pathlib.Path, folder: pathlib.Path, *plugins: str) -> dict[str, str]:
-    script = f"""
-import json, sys
-sys.path[:0] = [{str(copy)!r}, {str(folder)!r}]
-from components.base import code
-print(json.dumps({{
-    step: code.fingerprint(module, plugins={plugins!r}) for step, module in {STEPS!r}.items()
-}}))
-"""
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", script], capture_output=True, check=True, text=True
-    )
-    return json.loads(done.stdout)
-
-
 def test_an_edit_of_a_plugin_changes_the_steps_that_use_it(copy, scanner, tmp_path):
     of_noises = {"scanner/__init__.py", "scanner/noises.py", "scanner/optics.py", "beside.py"}
     of_noises |= {"scanner/deep/er.py", "scanner/tables.py", "scanner/table.csv"}
-    before = _with_plugins(copy, tmp_path, "scanner.noises")
-    assert {step for step in STEPS if before[step] != _fingerprints(copy)[step]} == OF_NOISES
-    for name, file in scanner.items():
-        file.write_text(PLUGIN[name] + "\n# An edit.\n")
-        after = _with_plugins(copy, tmp_path, "scanner.noises")
-        file.write_text(PLUGIN[name])
-        changed = {step for step in STEPS if before[step] != after[step]}
-        assert changed == (OF_NOISES if name in of_noises else set()), name
+    (plain,) = _fingerprints([copy, tmp_path], {})
+    edits = {file: PLUGIN[name] + "\n# An edit.\n" for name, file in scanner.items()}
+    before, *after = _fingerprints([copy, tmp_path], edits, ["scanner.noises"])
+    assert _changed(plain, before) == OF_NOISES
+    for name, each in zip(scanner, after, strict=True):
+        assert _changed(before, each) == (OF_NOISES if name in of_noises else set()), name
 
 
-def test_a_plugin_of_models_leaves_the_noises_steps_alone(copy, scanner, tmp_path):
-    plain, with_models = _fingerprints(copy), _with_plugins(copy, tmp_path, "scanner.models")
-    changed = {step for step in STEPS if plain[step] != with_models[step]}
-    assert changed == {"Tuner", "Trainer", "ServingCheck"}
+@pytest.mark.usefixtures("scanner")
+def test_a_plugin_of_models_leaves_the_noises_steps_alone(copy, tmp_path):
+    (plain,) = _fingerprints([copy, tmp_path], {})
+    (with_models,) = _fingerprints([copy, tmp_path], {}, ["scanner.models"])
+    assert _changed(plain, with_models) == {"Tuner", "Trainer", "ServingCheck"}
 
 
 def test_every_step_that_uses_a_registry_counts_the_plugins():

@@ -8,7 +8,8 @@ import pytest
 
 from components import models
 from components.base.errors import UsageError
-from components.models import MODELS, build, encoder, weights
+from components.models import MODELS, build, encoder
+from components.training import weights
 from tests import bfloat16, clothing
 
 every_model = pytest.mark.parametrize("name", MODELS)

@@ -13,10 +13,9 @@ from components import models
 from components.base.errors import ModelError, UsageError
 from components.base.files import is_signed
 from components.base.settings import ImageSettings, ModelSettings, NoiseSettings
-from components.models import weights
 from components.pretrained import card as cards
 from components.pretrained import kept
-from components.training import recipe
+from components.training import recipe, weights
 from tests import clothing
 from tests.other_keras import as_another_writes
 

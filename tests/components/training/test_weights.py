@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from components.models import build, weights
+from components.models import build
+from components.training import weights
 from tests.other_keras import as_another_writes
 
 
