@@ -307,6 +307,9 @@ class Core:
             nonlocal held
             others = self._held - held
             if others and self._held + more > self.options.max_pending_bytes:
+                # At once, not when the error has come through: clients that send in step would all
+                # be refused for what the first of them still held.
+                free()
                 raise StatusError(
                     Code.RESOURCE_EXHAUSTED,
                     f"Requests of {others} bytes are being worked on, and no more than "
@@ -315,12 +318,17 @@ class Core:
             self._held += more
             held += more
 
+        def free() -> None:
+            nonlocal held
+            self._held -= held
+            self._after(held)
+            held = 0
+
         try:
             add(size)
             yield add
         finally:
-            self._held -= held
-            self._after(held)
+            free()
 
     def _after(self, size: int) -> None:
         """Returns the memory of a large request, some time after it and those beside it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import gc
 import gzip
 import json
@@ -33,6 +34,7 @@ from serving.calls.limits import NO_LIMITS
 from serving.models import tensors
 from serving.protocol.codes import Code, StatusError
 from serving.server import bodies
+from serving.server.core import Core
 from serving.server.json_reader import JsonReader
 from serving.server.running import running_server, server_options
 from tests.serving.saved_models import CHANNELS, HEIGHT, PIXELS, WIDTH
@@ -347,6 +349,29 @@ def _answers_to_four_bodies(server) -> list[bytes]:
         for connection in connections:
             connection.close()
     return answers
+
+
+def test_one_is_refused_for_bytes_that_fit_without_it(tmp_path):
+    """Of three that come in step the first has to go, and not the others for what it held."""
+
+    async def three() -> list[Code | None]:
+        refused: list[Code | None] = []
+        with contextlib.ExitStack() as stack:
+            adds = [stack.enter_context(core.holding()) for _ in range(3)]
+            for add in adds:
+                add(1000)
+            for add in adds:
+                try:
+                    add(1)
+                    refused.append(None)
+                except StatusError as error:
+                    refused.append(error.code)
+        with core.holding() as add:
+            add(4000)  # Alone it is taken, whatever it is.
+        return refused
+
+    core = Core(server_options(model_base_path=tmp_path, max_pending_bytes=3000))
+    assert asyncio.run(three()) == [Code.RESOURCE_EXHAUSTED, None, None]
 
 
 def test_more_bytes_than_are_taken_at_once(server):
