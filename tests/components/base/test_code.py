@@ -184,6 +184,19 @@ def test_a_plugin_of_models_leaves_the_noises_steps_alone(copy, tmp_path):
     assert _changed(plain, with_models) == {"Tuner", "Trainer", "ServingCheck"}
 
 
+@pytest.mark.usefixtures("scanner")
+def test_a_plugin_is_counted_as_it_is_in_this_process(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {
+        code.fingerprint(*start, plugins=named)
+        for start in (["components.noise"], ["components.models"])
+        for named in ((), ("scanner.noises",), ("scanner.models",))
+    }
+    assert len(found) == 4  # A registry alone changes with what registers there.
+    before = code.fingerprint("components.noise", plugins=("scanner.noises",))
+    assert code.fingerprint("components.noise", plugins=("scanner.noises",)) == before
+
+
 def test_every_step_that_uses_a_registry_counts_the_plugins():
     """`fingerprint(…)` without the setting would answer it from the cache after an edit."""
     for module, file in code.modules().items():

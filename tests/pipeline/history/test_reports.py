@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import shutil
+import types
 
 import pytest
 
@@ -16,7 +18,7 @@ from components.report.result import (
     StepTime,
 )
 from pipeline.history import reports as reporting
-from pipeline.history.lineage import Output, Step, Steps
+from pipeline.history.lineage import Lineage, Output, Step, Steps
 from pipeline.workspace import Workspace
 
 
@@ -79,6 +81,24 @@ def _step(number: int, component: str, outputs: dict[str, str], **properties: ob
             name: [Output(number, name, "", uri, dict(properties))] for name, uri in outputs.items()
         },
     )
+
+
+def test_the_newest_run_with_a_report_or_the_one_asked_for_is_found(workspace, monkeypatch):
+    began = [("run-1", "Trainer"), ("run-1", "Report"), ("run-2", "Report"), ("run-3", "Trainer")]
+    steps = Steps(
+        dataclasses.replace(_step(number, component, {}), run=run)
+        for number, (run, component) in enumerate(began)
+    )
+    monkeypatch.setattr(Lineage, "of_runs", lambda _: types.SimpleNamespace(steps=lambda: steps))
+    assert reporting.find(workspace, None) == ("run-2", steps[2:3])
+    assert reporting.find(workspace, "run-1") == ("run-1", steps[:2])
+    with pytest.raises(WorkspaceError, match=r"run-3: it ended before its report.*run-1, run-2"):
+        reporting.find(workspace, "run-3")
+    with pytest.raises(WorkspaceError, match=r"run-4: there is no such run.*run-1, run-2"):
+        reporting.find(workspace, "run-4")
+    steps = Steps(steps[3:])
+    with pytest.raises(WorkspaceError, match="no run got as far as its report"):
+        reporting.find(workspace, None)
 
 
 def _run(folder: pathlib.Path, without: set[str]) -> Steps:
