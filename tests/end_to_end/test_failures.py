@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from components.base import records
+from components.csv_ingestion.result import read_summary
 from pipeline.workspace import Workspace
 from tests import clothing
 from tests.end_to_end.conftest import STEPS, TEST, TRAIN, Denoise, environment
@@ -57,26 +58,25 @@ def test_what_a_forgotten_run_left_is_not_read(tmp_path, data):
     (fresh.workspace / "metadata.sqlite").unlink()
     (folder / "train" / "b.csv").unlink()
 
-    done = fresh.run("report.classifier=false")
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "folders in it are of runs that metadata.sqlite does not know" in done.stderr
-    rows = fresh.summary()["data"]
-    assert rows["rows"] == TRAIN + TEST == sum(rows["examples"].values())
-    for step, output in (("CsvIngestion", "examples"), ("Transform", "transformed_examples")):
-        [examples] = fresh.workspace.glob(f"pipeline_root/{step}/{output}/*")
-        for split, number in rows["examples"].items():
-            assert records.count([f"{examples}/Split-{split}/*"]) == number
+    said = fresh.run_killed_after("Transform")
+    assert "folders in it are of runs that metadata.sqlite does not know" in said
+    [examples] = fresh.workspace.glob("pipeline_root/CsvIngestion/examples/*")
+    rows = read_summary(str(examples))
+    assert rows.rows == TRAIN + TEST == sum(rows.examples.values())
+    [transformed] = fresh.workspace.glob("pipeline_root/Transform/transformed_examples/*")
+    for split, number in rows.examples.items():
+        for folder in (examples, transformed):
+            assert records.count([f"{folder}/Split-{split}/*"]) == number
     [left] = fresh.workspace.glob("set_aside/*/CsvIngestion/examples/*")
     assert records.count([f"{left}/Split-test/*"]) == TEST
 
-    [shard] = examples.glob("Split-test/*")
+    [shard] = transformed.glob("Split-test/*")
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     again = fresh.run_killed_after("Transform")
-    assert (
-        f"Transform: {examples}: Split-test/{shard.name} was changed since it was written" in again
-    )
+    changed = f"{transformed}: Split-test/{shard.name} was changed since it was written"
+    assert f"Transform: {changed}" in again
     assert "the step runs again" in again
     assert re.search(r"= +1/\d+ CsvIngestion ", again)
     assert re.search(r"✓ +6/\d+ Transform ", again)
