@@ -252,10 +252,12 @@ class ModelManager:
           timeout: Seconds to wait for new models' folders to be complete.
 
         Raises:
-          StatusError: the configuration is wrong (nothing has changed then), or UNKNOWN when
-            a new model did not become available.
+          StatusError: the configuration is wrong (nothing has changed then), UNKNOWN when a new
+            model did not become available, or UNAVAILABLE after `refuse_changes`.
         """
         with self._work:
+            if self._stopping.is_set():
+                raise StatusError(Code.UNAVAILABLE, "The server is ending")
             if config.WhichOneof("config") is None:
                 return  # "Taking no action for empty config" in server_core.cc
             with self._lock:
@@ -302,9 +304,8 @@ class ModelManager:
         """Looks at one model until nothing of it is left to do."""
         while True:
             with self._work:
-                waiting = self._look(name)
-            if not waiting or self._stopping.is_set():
-                return
+                if self._stopping.is_set() or not self._look(name):
+                    return
             pause = min(0.25, self._poll_wait) if self._poll_wait > 0 else 0.25
             if deadline is not None and time.monotonic() + pause > deadline:
                 return
@@ -493,9 +494,13 @@ class ModelManager:
         self._unloading.discard(threading.current_thread())
         _log.info("Unloaded servable version {name: %s version: %d}", name, number)
 
+    def refuse_changes(self) -> None:
+        """Ends every wait for new models, and takes no more of them."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Unloads everything."""
-        self._stopping.set()
+        self.refuse_changes()
         if self._thread is not None:
             self._thread.join()
         with self._work:

@@ -63,7 +63,9 @@ class Loaded(abc.ABC):
         # The rows of a denoiser's calls are independent, so a call of many can be computed in
         # parts; of another model's nothing is known.
         self.independent_rows = set(SIGNATURES) <= set(signatures)
+        # The event loop takes the first: nothing is computed under it.
         self._lock = threading.Lock()
+        self._computing = threading.Lock()
         self._in_use = 0
         self._idle = threading.Condition(self._lock)
 
@@ -164,7 +166,7 @@ class Servable(Loaded):
         key = (tuple(inputs), outputs)
         call = self._callables.get(key)
         if call is None:
-            with self._lock:
+            with self._computing:
                 call = self._callables.setdefault(key, self._make_callable(*key))
         try:
             return call(*inputs.values())

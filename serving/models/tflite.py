@@ -60,7 +60,7 @@ class TfliteServable(Loaded):
             yield DEFAULT_SIGNATURE, _signature(self._inputs, outputs)
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> list[np.ndarray]:
-        with self._lock:
+        with self._computing:
             try:
                 for tensor, array in inputs.items():
                     index = self._inputs[tensor]["index"]

@@ -56,7 +56,8 @@ class Connections:
                 if not idle:
                     return _Refusal(self._most)
                 now = (time.monotonic(), 0)
-                min(idle, key=lambda c: self._idle_since.get(c, now)).force_close()
+                # One that is still taking an answer only where there is no other.
+                _end(min(idle, key=lambda c: (_waiting(c) > 0, self._idle_since.get(c, now))))
             return server()
 
         return protocol
@@ -69,12 +70,12 @@ class Connections:
             for connection in server.connections:
                 if connection in self._busy or connection.transport is None:
                     continue
-                waiting = connection.transport.get_write_buffer_size()
+                waiting = _waiting(connection)
                 since, last = self._idle_since.get(connection, (now, waiting))
                 if waiting != last:
                     since = now  # it is still taking an answer
                 if now - since > self._idle_seconds:
-                    connection.force_close()
+                    _end(connection)
                 else:
                     idle[connection] = (since, waiting)
             self._idle_since = idle
@@ -83,6 +84,21 @@ class Connections:
         """Watches no longer."""
         if self._task is not None:
             self._task.cancel()
+
+
+def _waiting(connection: web.RequestHandler) -> int:
+    """The bytes of an answer that a client has not taken yet."""
+    transport = connection.transport
+    return transport.get_write_buffer_size() if isinstance(transport, asyncio.Transport) else 0
+
+
+def _end(connection: web.RequestHandler) -> None:
+    """Ends a connection now: closing one whose client takes nothing would wait for it for ever,
+    with the answer."""
+    transport = connection.transport
+    connection.force_close()
+    if isinstance(transport, asyncio.Transport):
+        transport.abort()
 
 
 class _Refusal(asyncio.Protocol):

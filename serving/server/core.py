@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import os
 import pathlib
 import time
@@ -86,6 +87,8 @@ class Core:
         self._returning = False
         # One: what is large is read one after the other, beside the event loop.
         self._aside_pool = concurrent.futures.ThreadPoolExecutor(1, "serving-read")
+        # Not asyncio's own threads: a reload may wait for minutes, also when nobody waits for it.
+        self._reload_pool = concurrent.futures.ThreadPoolExecutor(4, "serving-reload")
         threads = options.grpc_max_threads or 4 * (os.cpu_count() or 1)
         self._alone = DirectRunner(threads, options.max_pending_requests, self.metrics)
         self._runner: Runner = self._alone
@@ -144,6 +147,7 @@ class Core:
         self._alone.close()
         self._aside_pool.shutdown()
         self.manager.stop()
+        self._reload_pool.shutdown()
 
     # Inference.
 
@@ -390,8 +394,13 @@ class Core:
                 "ModelConfigList is currently supported"
             )
         self._check_roots(request.config)
-        await asyncio.to_thread(self.manager.reload, request.config, _RELOAD_SECONDS)
+        await self.take(request.config, _RELOAD_SECONDS)
         return model_management_pb2.ReloadConfigResponse()
+
+    async def take(self, config: Any, timeout: float | None = None) -> None:
+        """As `ModelManager.reload`."""
+        reload = functools.partial(self.manager.reload, config, timeout)
+        await asyncio.get_running_loop().run_in_executor(self._reload_pool, reload)
 
     def _check_roots(self, config: Any) -> None:
         roots = [root.resolve() for root in self.options.model_roots]

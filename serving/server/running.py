@@ -98,6 +98,7 @@ async def _serve(
     finally:
         if watcher is not None:
             watcher.cancel()
+        core.manager.refuse_changes()
         stops = [rest.stop()] if rest is not None else []
         if grpc_server is not None:
             stops.append(grpc_server.stop(options.drain_seconds))
@@ -119,7 +120,7 @@ async def _watch_configuration(core: object) -> None:
             config = core.configuration()
             if config != current:
                 current = config
-                await asyncio.to_thread(core.manager.reload, config)
+                await core.take(config)
         except (DenoiseError, StatusError) as error:
             _log.error("the model config file was not taken: %s", error)
 

@@ -11,6 +11,7 @@ import gzip
 import json
 import socket
 import sys
+import threading
 import time
 import weakref
 import zlib
@@ -21,6 +22,7 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
+from aiohttp import web
 from google.protobuf import text_format
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import (
@@ -34,6 +36,7 @@ from serving.calls.limits import NO_LIMITS
 from serving.models import tensors
 from serving.protocol.codes import Code, StatusError
 from serving.server import bodies
+from serving.server.connections import Connections
 from serving.server.core import Core
 from serving.server.json_reader import JsonReader
 from serving.server.running import running_server, server_options
@@ -406,6 +409,28 @@ def test_status_is_answered_while_hostile_bodies_are_read(server):
     assert max(waits) < 2
 
 
+def test_reloads_that_nobody_waits_for_any_more_keep_no_other_work_from_its_thread(
+    tmp_path, monkeypatch
+):
+    """A script with a short deadline tries again and again while a folder is still copied."""
+    go_on = threading.Event()
+
+    async def other_work() -> str:
+        reloads = [asyncio.create_task(core.take(None)) for _ in range(40)]
+        await asyncio.sleep(0.1)
+        for reload in reloads:
+            reload.cancel()
+        await asyncio.gather(*reloads, return_exceptions=True)
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(str, "done"), 20)
+        finally:
+            go_on.set()
+
+    core = Core(server_options(model_base_path=tmp_path))
+    monkeypatch.setattr(core.manager, "reload", lambda *_: go_on.wait(60))
+    assert asyncio.run(other_work()) == "done"
+
+
 # Connections.
 
 
@@ -463,6 +488,39 @@ def test_a_new_connection_takes_the_place_of_an_idle_one(impatient):
     finally:
         for connection in idle:
             connection.close()
+
+
+def test_a_client_that_does_not_take_its_answer_is_let_go_with_it():
+    async def let_go() -> bool:
+        connections = Connections(3, idle_seconds=0.2)
+
+        async def large(_: web.Request) -> web.Response:
+            return web.Response(body=bytes(32 << 20))
+
+        application = web.Application(middlewares=[connections.middleware])
+        application.router.add_get("/", large)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(connections.start(runner.server), "127.0.0.1", 0)
+        clients = []
+        for _ in range(6):
+            client = socket.create_connection(listening.sockets[0].getsockname())
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            clients.append(client)
+            await asyncio.sleep(0.05)
+        deadline = time.monotonic() + 20
+        while runner.server.connections and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        left = len(runner.server.connections)
+        for client in clients:
+            client.close()
+        connections.stop()
+        listening.close()
+        await runner.cleanup()
+        return not left
+
+    assert asyncio.run(let_go())
 
 
 def test_connections_with_a_request_keep_their_place(impatient):

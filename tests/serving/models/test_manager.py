@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import shutil
+import threading
 import time
 import weakref
 
@@ -232,6 +233,38 @@ def test_models_come_and_go_with_the_configuration(models, base_path, tmp_path):
             served(manager, "m")
         manager.reload(model_server_config_pb2.ModelServerConfig())  # empty: no action
         assert manager.names() == ["n"]
+
+
+def test_a_server_that_ends_takes_no_more_models(models, base_path, tmp_path):
+    other = tmp_path / "other"
+    add_version(models, other, 7)
+    load = Loader()
+    with running(single_model_config("m", base_path), load) as manager:
+        manager.refuse_changes()
+        with pytest.raises(StatusError) as raised:
+            manager.reload(single_model_config("n", other), timeout=20)
+        assert raised.value.code == Code.UNAVAILABLE
+        assert served(manager) == 1
+    assert load.loaded == [1]
+
+
+def test_a_server_that_ends_waits_for_no_folder(models, base_path, tmp_path):
+    """The wait for one that is still copied may be minutes long."""
+    (tmp_path / "other" / "7").mkdir(parents=True)
+    with running(single_model_config("m", base_path)) as manager:
+        config = single_model_config("n", tmp_path / "other")
+        reload = threading.Thread(target=_reload, args=(manager, config), daemon=True)
+        reload.start()
+        while "n" not in manager.names():
+            time.sleep(0.01)
+        manager.refuse_changes()
+        reload.join(20)
+        assert not reload.is_alive()
+
+
+def _reload(manager, config):
+    with pytest.raises(StatusError):
+        manager.reload(config, timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import grpc
 import httpx
 import numpy as np
@@ -48,6 +50,37 @@ def test_calls_of_any_batch(base_path):
     with pytest.raises(StatusError):
         servable.run({x.name: np.array([[b"a"]], object)}, (y.name,))
     servable.close()
+
+
+def test_a_version_is_retained_while_it_computes(base_path, monkeypatch):
+    """By the event loop, which would keep everybody waiting for the call to end."""
+    servable = TfliteServable("half", 1, base_path / "00000001")
+    computing, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def resize_tensor_input(self, *_): ...
+        def allocate_tensors(self): ...
+        def set_tensor(self, *_): ...
+        def get_tensor(self, _): ...
+
+        def invoke(self):
+            computing.set()
+            assert go_on.wait(60)
+
+    monkeypatch.setattr(servable, "_interpreter", Slow())
+    [signature] = servable.signatures.values()
+    inputs = {info.name: np.float32([[1]]) for info in signature.inputs.values()}
+    call = threading.Thread(target=servable.run, args=(inputs, ()))
+    retain = threading.Thread(target=servable.retain, daemon=True)
+    try:
+        call.start()
+        assert computing.wait(60)
+        retain.start()
+        retain.join(10)
+        assert not retain.is_alive()
+    finally:
+        go_on.set()
+    call.join()
 
 
 def noted(content: bytes, metadata: bytes) -> bytes:
