@@ -12,6 +12,9 @@ all the same: the newer C library's files are unpacked beside the interpreter, a
 alone is made to use them. `--modern` makes `.venv-modern` that way, to test the second set
 (`make test-modern`).
 
+On a machine with a GPU of NVIDIA's, CUDA's libraries come with it, as wheels of the versions that
+the locked TensorFlow names. DENOISE_GPU=0 leaves them out, DENOISE_GPU=1 brings them anywhere.
+
 What the set-up needs is looked for before anything is downloaded. A second call compares one
 fingerprint and returns at once.
 """
@@ -43,6 +46,9 @@ PACKAGES = ("pipeline", "components", "serving")
 MODERN_GLIBC = (2, 39)
 MODERN_PYTHONS = ("3.12", "3.11", "3.13")
 ENVIRONMENT_BYTES = 3_500_000_000
+CUDA_BYTES = 3_500_000_000
+_DRIVERS = ("/proc/driver/nvidia/version", "/usr/lib/wsl/lib/libcuda.so.1")
+"""One of them is there where NVIDIA's driver is: on Linux, and on Windows's Linux."""
 _RELEASES = {"debian": "trixie", "ubuntu": "noble"}
 """Releases with glibc 2.39 or newer, by ID of /etc/os-release."""
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6")
@@ -157,10 +163,18 @@ def copy_sources(folder: pathlib.Path) -> None:
         shutil.copyfile(file, copy)
 
 
+def wants_cuda() -> bool:
+    """Whether training is to find a GPU."""
+    asked = os.environ.get("DENOISE_GPU") or str(int(any(map(os.path.exists, _DRIVERS))))
+    if asked not in ("0", "1"):
+        raise SystemExit(f"set-up: DENOISE_GPU is 0 or 1, was {asked!r}.")
+    return asked == "1"
+
+
 def fingerprint() -> str:
     """Changes when the environment has to be made again."""
     digest = hashlib.sha256(sys.platform.encode())
-    digest.update(str(MODERN).encode())
+    digest.update(f"{MODERN} {wants_cuda()}".encode())
     for name in ("requirements.lock", "pyproject.toml", "setup.py", "pipeline/bootstrap.py"):
         digest.update((ROOT / name).read_bytes())
     if not _editable():
@@ -294,11 +308,12 @@ def check_folder() -> None:
             "folder with DENOISE_VENV."
         )
     free = shutil.disk_usage(parent).free
-    if free < ENVIRONMENT_BYTES:
+    needed = ENVIRONMENT_BYTES + wants_cuda() * CUDA_BYTES
+    if free < needed:
+        advice = ", or leave CUDA out with DENOISE_GPU=0" if wants_cuda() else ""
         raise SystemExit(
-            f"set-up: {parent} has {free / 1e9:.1f} GB free, and {VENV} takes "
-            f"{ENVIRONMENT_BYTES / 1e9:.1f} GB. Free some space, or name a folder on another disk "
-            "with DENOISE_VENV."
+            f"set-up: {parent} has {free / 1e9:.1f} GB free, and {VENV} takes {needed / 1e9:.1f} "
+            f"GB. Free some space, or name a folder on another disk with DENOISE_VENV{advice}."
         )
 
 
@@ -451,6 +466,19 @@ def choose_python(glibc: tuple[int, ...], uv: str | None) -> tuple[str, Python, 
     return uv, fallback, True
 
 
+def install_cuda(uv: str, target: list[str]) -> None:
+    """Adds CUDA's libraries, of versions that the locked TensorFlow names; nothing else changes."""
+    print(
+        f"set-up: and CUDA for the GPU ({CUDA_BYTES / 1e9:.0f} GB more; DENOISE_GPU=0: without)",
+        flush=True,
+    )
+    code = "import importlib.metadata as m; print(m.version('tensorflow'))"
+    python = [str(VENV / "bin" / "python"), "-I", "-c", code]
+    version = subprocess.run(python, capture_output=True, check=True, text=True).stdout.strip()
+    install = [uv, "pip", "install", *target, "--quiet", "--constraint", "requirements.lock"]
+    _call([*install, f"tensorflow[and-cuda]=={version}"], cwd=ROOT)
+
+
 def install_project(uv: str, target: list[str]) -> None:
     """Installs the project in place or, where its folder cannot be written, a copy of it."""
     install = [uv, "pip", "install", *target, "--quiet", "--no-deps"]
@@ -481,6 +509,8 @@ def main() -> None:
     # Else each command would compile all of TensorFlow anew, which takes longer than its work.
     compiled = ["--compile-bytecode"] if sys.dont_write_bytecode else []
     _call([uv, "pip", "sync", *target, *platform_, *compiled, "requirements.lock"], cwd=ROOT)
+    if wants_cuda():
+        install_cuda(uv, [*target, *platform_])
     install_project(uv, target)
     if patched:
         fetch_glibc(VENV / "glibc")

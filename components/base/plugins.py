@@ -55,6 +55,8 @@ def load(given: Iterable[str] = ()) -> None:
 
 def origin(registered: Any) -> str:
     """Where a registered class or function is from: `denoise`, or the module of a plug-in."""
+    while isinstance(registered, functools.partial):
+        registered = registered.func
     module = registered.__module__
     return "denoise" if module.startswith(REGISTRIES) else module
 

@@ -1,5 +1,6 @@
 """The set-up: the C library picks the Python, the Python picks the dependency set."""
 
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -211,6 +212,10 @@ def test_a_full_disk_is_told_before_it_is_filled(tmp_path, monkeypatch):
     monkeypatch.setattr(bootstrap, "VENV", tmp_path / "new" / "venv")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**9))
+    monkeypatch.setenv("DENOISE_GPU", "1")
+    with pytest.raises(SystemExit, match=r"has 1\.0 GB free.*takes 7\.0 GB.*DENOISE_GPU=0"):
+        bootstrap.check_folder()
+    monkeypatch.setenv("DENOISE_GPU", "0")
     with pytest.raises(SystemExit, match=r"has 1\.0 GB free.*takes 3\.5 GB"):
         bootstrap.check_folder()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**10))
@@ -218,6 +223,40 @@ def test_a_full_disk_is_told_before_it_is_filled(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(SystemExit, match="cannot be written"):
         bootstrap.check_folder()
+
+
+@pytest.mark.parametrize(
+    ("asked", "driver", "wanted"),
+    [("", False, False), ("", True, True), ("0", True, False), ("1", False, True)],
+)
+def test_cuda_comes_where_its_driver_is_or_where_it_is_asked_for(
+    tmp_path, monkeypatch, asked, driver, wanted
+):
+    monkeypatch.setattr(bootstrap, "_DRIVERS", (str(tmp_path / "version"),))
+    monkeypatch.setenv("DENOISE_GPU", "0")
+    without = bootstrap.fingerprint()
+    monkeypatch.setenv("DENOISE_GPU", asked)
+    if driver:
+        (tmp_path / "version").touch()
+    assert bootstrap.wants_cuda() is wanted
+    assert (bootstrap.fingerprint() != without) is wanted
+
+
+def test_another_value_for_the_gpu_is_refused(monkeypatch):
+    monkeypatch.setenv("DENOISE_GPU", "yes")
+    with pytest.raises(SystemExit, match="DENOISE_GPU is 0 or 1, was 'yes'"):
+        bootstrap.wants_cuda()
+
+
+def test_cuda_is_that_of_the_locked_tensorflow_and_changes_nothing_else(
+    tmp_path, monkeypatch, capfd
+):
+    uv = _program(tmp_path / "uv", 'echo "$@"')
+    monkeypatch.setattr(bootstrap, "VENV", pathlib.Path(sys.prefix))
+    bootstrap.install_cuda(str(uv), ["--python", "p"])
+    version = importlib.metadata.version("tensorflow")
+    said = capfd.readouterr().out
+    assert f"--constraint requirements.lock tensorflow[and-cuda]=={version}\n" in said
 
 
 @pytest.mark.parametrize("home", ["writable", "read-only", "none"])

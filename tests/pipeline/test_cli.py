@@ -91,7 +91,8 @@ def test_models_and_noises_as_json():
     models = {row["name"]: row for row in json.loads(done.stdout)}
     for row in models.values():
         assert row["parameters"] > 0
-        assert row["preset"] in ("", *config.preset_names())
+        assert row["preset"] in config.preset_names()
+        assert row["origin"] == "denoise"
         assert row["source"]
     assert models["windsor_cae"]["parameters"] == 49_761
     assert models["dense_dae_16"]["parameters"] == 25_888
