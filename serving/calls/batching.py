@@ -6,10 +6,10 @@ tensorflow_serving/batching/batching_session.cc): a queue for each kind of call,
 tasks gather until a batch is full or its first task has waited `batch_timeout_micros`, and
 `num_batch_threads` threads which take the queues' batches in turn.
 
-Three things are kinder than there. A batch that is not full waits, and grows, while others keep
-the CPUs busy: of 64 clients with one image each, batches would else be of five, which take twice
-the time by the image. When a batch fails, its tasks are run again one by one, so that only the
-request at fault gets the error. And tasks of unlike shapes go into separate queues instead of
+Three things are kinder than there. A batch that is not full waits a while, and grows, when others
+keep the CPUs busy: of 64 clients with one image each, batches would else be of five, which take
+twice the time by the image. When a batch fails, its tasks are run again one by one, so that only
+the request at fault gets the error. And tasks of unlike shapes go into separate queues instead of
 failing together.
 """
 
@@ -19,6 +19,7 @@ import asyncio
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 import logging
 import os
@@ -44,6 +45,9 @@ one image waits for what one operation does with these."""
 _BESIDE = max(1, (os.cpu_count() or 1) // 2)
 """Batches that are computed at once before one that is not full has to wait. An operation of
 TensorFlow uses more than one CPU."""
+_PATIENCE = 0.2
+"""Seconds that it waits for them beyond the batch timeout: full batches of another kind of call may
+keep the CPUs busy for ever."""
 
 
 class BatchingParameters(pydantic.BaseModel):
@@ -104,7 +108,8 @@ class Runner(Protocol):
     """Computes invocations."""
 
     def submit(self, invocation: Invocation) -> asyncio.Future[list[np.ndarray]]:
-        """The outputs to come. Called on the event loop.
+        """The outputs to come. Called on the event loop. Cancelling them drops the call with its
+        arrays, unless it is being computed.
 
         Raises:
           StatusError: refused: too much is waiting, or it can never be computed.
@@ -149,8 +154,9 @@ class DirectRunner:
             raise StatusError(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[np.ndarray]] = loop.create_future()
-        self._pending += 1
         parts = _parts(invocation)
+        future.add_done_callback(functools.partial(self._forget, parts))
+        self._pending += 1
         pool = self._pool if len(parts) == 1 else self._large
         pool.submit(self._compute, parts, future, loop)
         return future
@@ -158,22 +164,24 @@ class DirectRunner:
     def _compute(
         self, parts: list[Invocation], future: asyncio.Future, loop: asyncio.AbstractEventLoop
     ) -> None:
-        outcome: Any = []
+        outcome: Any
         try:
             results = []
             for part in parts:
                 if future.cancelled():  # the client may have gone meanwhile
                     break
                 results.append(_run(part, self._metrics))
-            else:
-                outcome = results[0] if len(results) == 1 else _joined(results)
+            if future.cancelled():
+                return
+            outcome = results[0] if len(results) == 1 else _joined(results)
         except Exception as error:
             outcome = _without_traceback(error)
-        _call_soon(loop, self._finish, future, outcome)
+        _call_soon(loop, _resolve, future, outcome)
 
-    def _finish(self, future: asyncio.Future, outcome: Any) -> None:
+    def _forget(self, parts: list[Invocation], _: asyncio.Future) -> None:
+        # Of a cancelled call nobody counts the bytes any more, and a thread may come to it late.
         self._pending -= 1
-        _resolve(future, outcome)
+        parts.clear()
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
@@ -218,22 +226,18 @@ class _Batch:
 
 
 class _Queue:
-    """Batches of one kind of call; the last one is open."""
+    """Batches of one kind of call, none of them empty once it is in use; the last one is open."""
 
     def __init__(self) -> None:
         self.batches: collections.deque[_Batch] = collections.deque([_Batch()])
 
     def due(self, parameters: BatchingParameters, busy: bool) -> float:
-        """When its first batch may be taken (monotonic seconds); infinity while empty, or while
-        it may grow because the CPUs are busy."""
+        """When its first batch may be taken (monotonic seconds)."""
         first = self.batches[0]
-        if not first.tasks:
-            return float("inf")
         if len(self.batches) > 1 or first.rows >= parameters.batch_limit:
             return 0.0
-        if busy:
-            return float("inf")
-        return first.tasks[0].enqueued + parameters.batch_timeout_micros / 1e6
+        due = first.tasks[0].enqueued + parameters.batch_timeout_micros / 1e6
+        return due + _PATIENCE if busy else due
 
 
 class BatchingRunner:
@@ -257,57 +261,83 @@ class BatchingRunner:
 
     def submit(self, invocation: Invocation) -> asyncio.Future[list[np.ndarray]]:
         rows = _batch_size(invocation)
-        if rows == 0:
-            return self._enqueue(invocation, 1, alone=True)
         parameters = self._parameters
         if rows <= parameters.batch_limit:
-            return self._enqueue(invocation, rows)
+            return self._enqueue([(invocation, rows)])[0]
         if not parameters.enable_large_batch_splitting or rows > parameters.max_batch_size:
             raise invalid_argument(
                 f"Task size {rows} is larger than maximum input batch size "
                 f"{parameters.max_batch_size}"
             )
-        parts = [
-            self._enqueue(_slice(invocation, first, parameters.batch_limit), size)
-            for first in range(0, rows, parameters.batch_limit)
-            for size in [min(parameters.batch_limit, rows - first)]
-        ]
-        return asyncio.ensure_future(_join(parts))
+        parts = self._enqueue(
+            [
+                (_slice(invocation, first, size), size)
+                for first in range(0, rows, parameters.batch_limit)
+                for size in [min(parameters.batch_limit, rows - first)]
+            ]
+        )
+        joined = asyncio.ensure_future(_join(parts))
+        # The parts do not hear of it where it is cancelled before its first step, or one failed.
+        joined.add_done_callback(lambda _: [part.cancel() for part in parts])
+        return joined
 
     def _enqueue(
-        self, invocation: Invocation, rows: int, alone: bool = False
-    ) -> asyncio.Future[list[np.ndarray]]:
+        self, parts: list[tuple[Invocation, int]]
+    ) -> list[asyncio.Future[list[np.ndarray]]]:
+        """Takes all parts of a call or none.
+
+        Args:
+          parts: With their rows; all but the last fill a batch.
+        """
         loop = asyncio.get_running_loop()
-        task = _Task(invocation, rows, loop.create_future(), loop)
+        tasks = [_Task(part, max(rows, 1), loop.create_future(), loop) for part, rows in parts]
+        invocation, rows = parts[0]
         key: Any = (
             id(invocation.servable),
             invocation.outputs,
             tuple((name, a.dtype.str, a.shape[1:]) for name, a in invocation.inputs.items()),
             # An empty batch has no row to pad with or to tell apart: it has its own queue.
-            object() if alone else None,
+            None if rows else object(),
         )
+        limit = self._parameters.batch_limit
         with self._changed:
             if self._closed:
                 raise StatusError(Code.UNAVAILABLE, "The server is shutting down")
-            queue = self._queues.get(key)
-            if queue is None:
-                queue = self._queues[key] = _Queue()
-            batch = queue.batches[-1]
-            if batch.rows + rows > self._parameters.batch_limit:
-                if len(queue.batches) >= self._parameters.max_enqueued_batches:
-                    raise StatusError(
-                        Code.UNAVAILABLE,
-                        "The batch scheduling queue to which this task was submitted is full",
-                    )
-                batch = _Batch()
-                queue.batches.append(batch)
-            batch.tasks.append(task)
-            batch.rows += rows
-            self._changed.notify()
-        return task.future
+            queue = self._queues.get(key) or _Queue()
+            added = len(tasks) - (queue.batches[-1].rows + tasks[0].rows <= limit)
+            if len(queue.batches) + added > self._parameters.max_enqueued_batches:
+                raise StatusError(
+                    Code.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full",
+                )
+            self._queues[key] = queue
+            for task in tasks:
+                if queue.batches[-1].rows + task.rows > limit:
+                    queue.batches.append(_Batch())
+                batch = queue.batches[-1]
+                batch.tasks.append(task)
+                batch.rows += task.rows
+                task.future.add_done_callback(functools.partial(self._forget, key, batch, task))
+            self._changed.notify(len(tasks))
+        return [task.future for task in tasks]
 
-    def _take(self) -> _Batch | None:
-        """The next batch that is due; None when closed and empty."""
+    def _forget(self, key: Any, batch: _Batch, task: _Task, future: asyncio.Future) -> None:
+        """Takes a cancelled task out of its queue."""
+        if not future.cancelled():
+            return
+        with self._changed:
+            if task not in batch.tasks:
+                return
+            batch.tasks.remove(task)
+            batch.rows -= task.rows
+            if not batch.tasks:
+                queue = self._queues[key]
+                queue.batches.remove(batch)
+                if not queue.batches:
+                    del self._queues[key]
+
+    def _take(self) -> list[_Task] | None:
+        """The tasks of the next batch that is due; None when closed and empty."""
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -315,23 +345,24 @@ class BatchingRunner:
                 busy = self._computing >= _BESIDE
                 for key, queue in self._queues.items():
                     due = queue.due(self._parameters, busy)
-                    if due <= now or (self._closed and queue.batches[0].tasks):
+                    if due <= now or self._closed:
                         batch = queue.batches.popleft()
                         if queue.batches:
                             self._queues.move_to_end(key)  # each queue in its turn
                         else:
                             del self._queues[key]
                         self._computing += 1
-                        return batch
+                        tasks, batch.tasks = batch.tasks, []  # for `_forget`: a thread has them
+                        return tasks
                     earliest = min(earliest, due)
                 if self._closed:
                     return None
                 self._changed.wait(None if earliest == float("inf") else earliest - now)
 
     def _work(self) -> None:
-        while (batch := self._take()) is not None:
+        while (taken := self._take()) is not None:
             started = time.monotonic()
-            tasks = [task for task in batch.tasks if not task.future.cancelled()]
+            tasks = [task for task in taken if not task.future.cancelled()]
             for task in tasks:
                 self._metrics.queuing(self._parameters.thread_pool_name, started - task.enqueued)
             outcomes = self._compute(tasks) if tasks else []

@@ -27,8 +27,10 @@ class Doubler:
         self.batches: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.entered = threading.Event()
 
     def run(self, inputs, outputs):
+        self.entered.set()
         self.gate.wait(10)
         x = inputs["x"]
         self.batches.append(len(x))
@@ -40,6 +42,14 @@ class Doubler:
 def invocation(servable, *values: float, width: int = 1) -> Invocation:
     array = np.repeat(np.array(values, np.float32).reshape(-1, 1), width, axis=1)
     return Invocation(servable, "s", {"x": array}, ("y",))
+
+
+async def until(condition) -> None:
+    async def poll():
+        while not condition():
+            await asyncio.sleep(0.001)
+
+    await asyncio.wait_for(poll(), 10)
 
 
 def parameters(**values) -> BatchingParameters:
@@ -91,6 +101,7 @@ def test_a_batch_that_is_not_full_leaves_after_the_timeout():
 
 def test_a_batch_that_is_not_full_grows_while_the_cpus_are_busy(monkeypatch):
     monkeypatch.setattr(batching, "_BESIDE", 1)
+    monkeypatch.setattr(batching, "_PATIENCE", 60)
     servable = Doubler()
     servable.gate.clear()
     runner = BatchingRunner(parameters(max_batch_size=4, num_batch_threads=3), Metrics())
@@ -118,6 +129,82 @@ def test_a_batch_that_is_not_full_grows_while_the_cpus_are_busy(monkeypatch):
 
     asyncio.run(main())
     runner.close()
+
+
+def test_a_batch_that_is_not_full_does_not_wait_for_ever_for_the_cpus():
+    queue = batching._Queue()
+    loop = asyncio.new_event_loop()
+    task = batching._Task(invocation(Doubler(), 1), 1, loop.create_future(), loop, enqueued=100)
+    loop.close()
+    queue.batches[0].tasks.append(task)
+    queue.batches[0].rows = 1
+    settings = parameters(max_batch_size=4, batch_timeout_micros=2_000_000)
+    assert queue.due(settings, busy=False) == 102
+    assert queue.due(settings, busy=True) == pytest.approx(102 + batching._PATIENCE)
+
+
+def test_one_call_is_computed_beside_others_without_end(monkeypatch):
+    """One thread is held for ever; the other has nothing to do, then full batches of another shape
+    without a pause."""
+    monkeypatch.setattr(batching, "_BESIDE", 1)
+    monkeypatch.setattr(batching, "_PATIENCE", 0.05)
+    held, servable = Doubler(), Doubler()
+    held.gate.clear()
+    runner = BatchingRunner(parameters(max_batch_size=4, num_batch_threads=2), Metrics())
+
+    async def load():
+        while True:
+            await runner.submit(invocation(servable, *range(4), width=2))
+
+    async def one():
+        [answer] = await asyncio.wait_for(runner.submit(invocation(servable, 21)), 5)
+        assert answer.item() == 42
+
+    async def main():
+        clients = []
+        running = runner.submit(invocation(held, *range(4)))
+        try:
+            await until(held.entered.is_set)
+            await one()
+            clients += [asyncio.create_task(load()) for _ in range(3)]
+            await until(lambda: len(servable.batches) >= 4)
+            await one()
+            computed = len(servable.batches)
+            await until(lambda: len(servable.batches) >= computed + 3)
+            assert not running.done()
+            assert not any(client.done() for client in clients)
+        finally:
+            held.gate.set()
+            for client in clients:
+                client.cancel()
+        await running
+
+    asyncio.run(main())
+    runner.close()
+
+
+def test_a_queue_that_was_served_comes_after_one_that_waits(monkeypatch):
+    monkeypatch.setattr(batching, "_BESIDE", 1)
+    monkeypatch.setattr(batching, "_PATIENCE", 0.02)
+    servable = Doubler()
+    servable.gate.clear()
+    runner = BatchingRunner(parameters(max_batch_size=4), Metrics())
+
+    async def main():
+        futures = [runner.submit(invocation(servable, *range(4))) for _ in range(3)]
+        await until(servable.entered.is_set)  # the one thread has the first
+        futures.append(runner.submit(invocation(servable, 1, width=2)))
+        await asyncio.sleep(0.05)
+        # As a second thread would. Each queue has its turn, however much waits in the other.
+        assert [[task.rows for task in runner._take()] for _ in range(2)] == [[4], [1]]
+        for future in futures:
+            future.cancel()
+
+    try:
+        asyncio.run(main())
+    finally:
+        servable.gate.set()
+        runner.close()
 
 
 def test_batches_are_padded_to_the_allowed_sizes():
@@ -191,6 +278,61 @@ def test_a_request_larger_than_a_batch():
     assert max(servable.batches) == 4
 
 
+def test_a_request_larger_than_a_batch_is_taken_as_a_whole_or_refused():
+    servable = Doubler()
+    servable.gate.clear()
+    settings = parameters(
+        max_batch_size=100,
+        enable_large_batch_splitting=True,
+        max_execution_batch_size=4,
+        max_enqueued_batches=3,
+    )
+    runner = BatchingRunner(settings, Metrics())
+
+    async def main():
+        running = runner.submit(invocation(servable, 1))
+        await until(servable.entered.is_set)  # the one thread has it
+        with pytest.raises(StatusError, match="is full") as raised:
+            runner.submit(invocation(servable, *range(13)))
+        assert raised.value.code == Code.UNAVAILABLE
+        assert not runner._queues
+        accepted = [runner.submit(invocation(servable, 2))]
+        with pytest.raises(StatusError, match="is full"):
+            runner.submit(invocation(servable, *range(9)))
+        accepted.append(runner.submit(invocation(servable, *range(8))))
+        servable.gate.set()
+        await asyncio.gather(running, *accepted)
+
+    asyncio.run(main())
+    runner.close()
+    assert servable.batches == [1, 1, 4, 4]
+
+
+def test_of_a_split_request_nothing_is_computed_once_it_has_ended():
+    servable = Doubler()
+    servable.gate.clear()
+    settings = parameters(
+        max_batch_size=100, enable_large_batch_splitting=True, max_execution_batch_size=4
+    )
+    runner = BatchingRunner(settings, Metrics())
+
+    async def main():
+        running = runner.submit(invocation(servable, 1))
+        await until(servable.entered.is_set)  # the one thread has it
+        runner.submit(invocation(servable, *range(12))).cancel()  # before its first step
+        started = runner.submit(invocation(servable, *range(12)))
+        await asyncio.sleep(0.01)
+        started.cancel()
+        await asyncio.sleep(0.01)
+        assert not runner._queues
+        servable.gate.set()
+        await running
+
+    asyncio.run(main())
+    runner.close()
+    assert servable.batches == [1]
+
+
 def test_inputs_must_have_one_batch_size():
     runner = BatchingRunner(parameters(), Metrics())
 
@@ -226,6 +368,96 @@ def test_a_call_nobody_waits_for_is_not_computed():
         assert servable.batches == [1]
         servable.batches.clear()
         servable.gate.clear()
+
+
+@pytest.mark.parametrize(
+    "runner",
+    [
+        lambda: DirectRunner(1, 8, Metrics()),
+        lambda: BatchingRunner(parameters(max_batch_size=1, max_enqueued_batches=8), Metrics()),
+        lambda: BatchingRunner(parameters(max_batch_size=8, max_enqueued_batches=1), Metrics()),
+    ],
+)
+def test_cancelled_calls_leave_the_queue_with_their_arrays(runner):
+    servable = Doubler()
+    servable.gate.clear()
+    runner = runner()
+    arrays = []
+
+    def call(*values: float) -> Invocation:
+        made = invocation(servable, *values)
+        arrays.append(weakref.ref(made.inputs["x"]))
+        return made
+
+    async def main():
+        running = runner.submit(invocation(servable, 1))
+        await until(servable.entered.is_set)  # the one thread has it
+        for _ in range(3):
+            futures = [runner.submit(call(n)) for n in range(8)]
+            with pytest.raises(StatusError):
+                runner.submit(invocation(servable, 9))
+            for future in futures:
+                future.cancel()
+            del future, futures
+            await asyncio.sleep(0.01)
+        assert [array() for array in arrays] == [None] * 24
+        further = runner.submit(invocation(servable, 2))
+        assert not running.done()
+        servable.gate.set()
+        return await asyncio.gather(running, further)
+
+    gc.disable()
+    try:
+        answers = asyncio.run(main())
+    finally:
+        gc.enable()
+        servable.gate.set()
+        runner.close()
+    assert [answer[0].item() for answer in answers] == [2, 4]
+    assert servable.batches == [1, 1]
+
+
+def test_a_cancelled_call_leaves_the_others_in_its_queue():
+    servable = Doubler()
+    servable.gate.clear()
+    runner = BatchingRunner(parameters(max_batch_size=2), Metrics())
+
+    async def main():
+        running = runner.submit(invocation(servable, 0))
+        await until(servable.entered.is_set)  # the one thread has it
+        futures = [runner.submit(invocation(servable, n)) for n in range(6)]
+        for cancelled in (0, 1, 3, 4):  # a whole batch, and of each other one a half
+            futures[cancelled].cancel()
+        await asyncio.sleep(0.01)
+        kept = [futures[2], futures[5], runner.submit(invocation(servable, 6))]
+        servable.gate.set()
+        return await asyncio.gather(running, *kept)
+
+    assert [answer[0].item() for answer in asyncio.run(main())] == [0, 4, 10, 12]
+    runner.close()
+    assert servable.batches == [1, 1, 2]
+
+
+def test_a_call_cancelled_while_it_is_computed_leaves_the_queue_alone():
+    servable = Doubler()
+    servable.gate.clear()
+    runner = BatchingRunner(parameters(max_batch_size=1), Metrics())
+    errors = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
+        computed = runner.submit(invocation(servable, 1))
+        await until(servable.entered.is_set)
+        waiting = runner.submit(invocation(servable, 2))
+        computed.cancel()
+        await asyncio.sleep(0.01)
+        servable.gate.set()
+        [answer] = await waiting
+        assert answer.item() == 4
+
+    asyncio.run(main())
+    runner.close()
+    assert errors == []
 
 
 def test_too_many_calls_are_refused():
