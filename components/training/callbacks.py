@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from components.base.errors import ModelError
 from components.base.progress import tell
 
 
@@ -46,6 +47,31 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs and "val_psnr" in logs:
             self._latest = f", validation {logs['val_psnr']:.2f} dB"
+
+
+class Finite(keras.callbacks.Callback):
+    """Ends a training whose loss is no number any more, before anything of it is kept.
+
+    Raises:
+      ModelError: names the epoch.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._check("loss", logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._check("val_loss", logs)
+
+    def _check(self, name: str, logs: dict[str, Any] | None) -> None:
+        if logs and not np.isfinite(logs.get(name, 0.0)):
+            raise ModelError(
+                f"epoch {self._epoch + 1}: {name} is {logs[name]}, no number to go on from. Give a "
+                "lower training.learning_rate, or look at the noise and the model, if they are "
+                "your own."
+            )
 
 
 class EpochSeeds(keras.callbacks.Callback):

@@ -102,12 +102,11 @@ def measured(
     missing = [each for each in wanted if each.name not in tried]
     for each in missing:
         tell("precision", 0, None, f"tries how fast {each.name} trains here")
-        tried[each.name] = _try(job, each, measure, fork=clean)
+        tried[each.name], lasting = _try(job, each, measure, fork=clean)
+        if lasting:
+            known.setdefault(key, []).append(tried[each.name])
     if missing:
-        write_json(
-            file,
-            _Known.dump_python({**_read(file), key: list(tried.values())}, mode="json"),
-        )
+        write_json(file, _Known.dump_python({**_read(file), key: known.get(key, [])}, mode="json"))
     return [tried[each.name] for each in wanted]
 
 
@@ -125,7 +124,9 @@ def fastest(tried: Sequence[Candidate]) -> Candidate:
 
 def _try(
     job: Job, candidate: Candidate, measure: Callable[[Job, Candidate], float], fork: bool
-) -> Candidate:
+) -> tuple[Candidate, bool]:
+    """What came of it, and whether it holds for the next run: an error in Python may be mended."""
+    lasting = True
     try:
         rate = child.call(
             measure,
@@ -142,11 +143,11 @@ def _try(
     except DenoiseError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason, lasting = f"{type(error).__name__}: {error}", False
     else:
-        return candidate.model_copy(update={"images_per_second": rate})
+        return candidate.model_copy(update={"images_per_second": rate}), True
     _LOG.warning("training.precision=auto: %s cannot train here: %s", candidate.name, reason)
-    return candidate.model_copy(update={"error": reason})
+    return candidate.model_copy(update={"error": reason}), lasting
 
 
 def _key(job: Job) -> str:
@@ -157,6 +158,7 @@ def _key(job: Job) -> str:
         os.environ.get(ISA, os.environ.get(_ISA_FORMERLY)),
         tf.__version__,
         keras.__version__,
+        job.code,
         job.image.shape,
         job.model.model_dump(mode="json"),
         job.noise.training,

@@ -187,6 +187,7 @@ def _callbacks(
         callbacks.EpochSeeds(job.seed, worker.index),
         callbacks.Progress.of_step(epochs, images.steps),
         callbacks.LearningRate(),
+        callbacks.Finite(),
         *resume.callbacks(job.run_folder / LOGS_FOLDER),
         callbacks.EarlyStopping(resume.losses, job.training.early_stopping_patience),
     ]

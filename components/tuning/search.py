@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pathlib
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -25,10 +27,10 @@ from tfx.components.tuner.component import TunerFnResult
 
 from components import models
 from components.base import plugins, progress
-from components.base.errors import RunError, UsageError
+from components.base.errors import ModelError, RunError, UsageError
 from components.base.settings import Search, TrainingSettings, TunerSettings
 from components.training import precision, recipe
-from components.training.callbacks import Progress
+from components.training.callbacks import Finite, Progress
 from components.training.hyperparameters import encode, lay_over, tuned
 from components.training.images import Images, gpus
 from components.training.job import Job
@@ -38,6 +40,7 @@ OBJECTIVE = "val_psnr"
 SECONDS = "seconds"
 _EPOCHS = "tuner/epochs"
 """Hyperband's name for the number of epochs of a trial."""
+_LOG = logging.getLogger(__name__)
 _PARTS = 1000
 """Parts a trial is divided into for the progress shown."""
 
@@ -191,8 +194,8 @@ class Trials(base_tuner.BaseTuner):
         started = time.perf_counter()
         try:
             psnr = self._train(tuned(values), self._epochs(values), tell)
-        except UsageError as error:
-            # Settings that do not go together: not to be tried again.
+        except (UsageError, ModelError) as error:
+            # Settings that do not go together, or lead nowhere: not to be tried again.
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         return {OBJECTIVE: psnr, SECONDS: time.perf_counter() - started}
 
@@ -261,14 +264,38 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
         return _trial(job, images.of(job), policy, tell)
 
     decides = json.dumps([config, given.train_files, given.eval_files], sort_keys=True)
-    trials = Trials(
-        oracle(settings, _given(config, settings.search_space)),
-        folder / hashlib.sha256(decides.encode()).hexdigest()[:16],
-        train,
-        settings,
-        images.number,
-    )
-    return TunerFnResult(tuner=trials, fit_kwargs={"verbose": 0})
+    kept = folder / hashlib.sha256(decides.encode()).hexdigest()[:16]
+
+    def trials() -> Trials:
+        made = oracle(settings, _given(config, settings.search_space))
+        return Trials(made, kept, train, settings, images.number)
+
+    return TunerFnResult(tuner=restored(trials, kept), fit_kwargs={"verbose": 0})
+
+
+def restored(make: Callable[[], Trials], folder: pathlib.Path) -> Trials:
+    """The trials kept in a folder or, where they cannot be read, new ones.
+
+    keras-tuner writes its files in place: a full disk, or a kill, leaves a half one.
+
+    Args:
+      make: Reads what is in the folder.
+      folder: See `Trials`.
+    """
+    try:
+        return make()
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        if not folder.exists():
+            raise
+        _LOG.warning(
+            "The trials of an interrupted search in %s cannot be read (%s: %s). They are thrown "
+            "away, and the search begins anew.",
+            folder,
+            type(error).__name__,
+            error,
+        )
+        shutil.rmtree(folder)
+        return make()
 
 
 def _job(config: Mapping[str, Any], fn_args: Any, fields: Mapping[str, Any]) -> Job:
@@ -303,7 +330,7 @@ def _trial(job: Job, images: Images, policy: str, tell: Callable[[float], None])
         steps_per_epoch=images.steps,
         shuffle=False,
         validation_data=images.validation,
-        callbacks=[progress],
+        callbacks=[progress, Finite()],
         verbose=0,
     ).history
     return float(history["val_psnr"][int(np.argmin(history["val_loss"]))])

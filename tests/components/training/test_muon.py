@@ -135,7 +135,9 @@ def test_it_trains_in_every_precision(policy):
     clean = np.full((48, 8, 8, 1), 0.5, np.float32)
     history = model.fit(clean, clean, batch_size=8, epochs=3, verbose=0).history["loss"]
     assert history[-1] < history[0]
-    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled is (policy == "mixed_float16")
+    inner = model.optimizer.inner_optimizer if scaled else model.optimizer
     assert type(inner) is Muon
     assert all(variable.dtype == "float32" for variable in model.trainable_variables)
     kernels = [each for each in denoiser.trainable_variables if each.name == "kernel"]

@@ -50,6 +50,18 @@ def test_what_was_measured_is_kept_for_this_machine_and_model(tmp_path, monkeypa
     assert _measured(tmp_path, measures.bfloat16_dies) == first
 
 
+def test_an_error_that_may_be_mended_is_not_kept(tmp_path):
+    failed = _measured(tmp_path, measures.fails)
+    assert [each.error for each in failed] == ["ValueError: no kernel for this"] * len(failed)
+    mended = _measured(tmp_path, measures.bfloat16_is_faster)
+    assert precision.fastest(mended).precision == "mixed_bfloat16"
+    other_code = measures.job(tmp_path).model_copy(update={"code": "other"})
+    tried = precision.measured(other_code, tmp_path, (BFLOAT16,), measures.bfloat16_dies)
+    assert tried[0].error.startswith("ended by SIGILL")
+    tried = precision.measured(other_code, tmp_path, (BFLOAT16,), measures.bfloat16_is_faster)
+    assert tried[0].error.startswith("ended by SIGILL"), "that stays"
+
+
 def test_a_file_that_cannot_be_read_is_measured_anew(tmp_path, caplog):
     (tmp_path / precision.FILE).write_text('{"cut": [')
     assert _measured(tmp_path, measures.bfloat16_is_faster)[1].images_per_second == 700.0

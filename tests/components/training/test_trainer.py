@@ -265,6 +265,36 @@ def test_a_warm_start_from_another_architecture_is_refused(tmp_path, trained, ex
         trainer.run_fn(_fn_args(tmp_path, examples, _warm()))
 
 
+@pytest.mark.parametrize("when", ["in the first epoch", "on validation images"])
+def test_a_loss_that_is_no_number_ends_the_training_and_nothing_is_kept(
+    tmp_path, examples, monkeypatch, when
+):
+    settings = SETTINGS
+    if when == "in the first epoch":
+        training = SETTINGS.training.model_copy(
+            update={"learning_rate": 1e30, "schedule": "constant", "clip_norm": None}
+        )
+        settings = SETTINGS.model_copy(update={"training": training})
+    else:
+        fit = keras.Model.fit
+
+        def nowhere(model, *arguments, **others):
+            def break_(epoch, logs):
+                model.set_weights([np.full_like(each, np.nan) for each in model.get_weights()])
+
+            broken = keras.callbacks.LambdaCallback(on_train_batch_end=break_)
+            others["callbacks"] = [*others["callbacks"], broken]
+            others["steps_per_epoch"] = 1
+            return fit(model, *arguments, **others)
+
+        monkeypatch.setattr(keras.Model, "fit", nowhere)
+    with pytest.raises(ModelError, match=r"epoch 1: .*loss is .*lower training\.learning_rate"):
+        trainer.run_fn(_fn_args(tmp_path, examples, settings))
+    assert not list(tmp_path.rglob("epoch-*"))
+    assert not list(tmp_path.rglob("*.weights.h5"))
+    assert not (tmp_path / "model").exists()
+
+
 def test_without_the_setting_a_base_model_is_left_alone(tmp_path, examples, monkeypatch):
     """A run on Kubeflow under a preset without it, of a pipeline compiled with it."""
     given = []

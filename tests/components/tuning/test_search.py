@@ -120,6 +120,24 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_in(tmp_path, killed_in):
     assert found.best == expected.best
 
 
+@pytest.mark.parametrize("file", ["oracle.json", "trial_*/trial.json", "tuner0.json"])
+def test_trials_that_a_full_disk_cut_off_are_made_anew(tmp_path, caplog, file):
+    settings = _settings(algorithm="random")
+    whole = _searched(tmp_path, Training(), settings).found()
+    cut = next(tmp_path.rglob(file))
+    cut.write_text(cut.read_text()[:1])
+
+    def make() -> search.Trials:
+        return search.Trials(search.oracle(settings, GIVEN), tmp_path, again, settings, images=100)
+
+    again = Training()
+    trials = search.restored(make, tmp_path)
+    assert "cannot be read" in caplog.text
+    trials.search(verbose=0)
+    assert trials.found().best == whole.best
+    assert len(again.calls) == len(whole.trials)
+
+
 def test_a_failed_trial_is_noted_and_the_others_count(tmp_path):
     def fails(fields: dict[str, Any]) -> float:
         if fields["training.batch_size"] == 64:
