@@ -36,8 +36,10 @@ from components.image.reader import frames, opened
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_DEEP_COLOUR = ("RGB;16", "RGBA;16", "LA;16")
+_DEEP_COLOUR = ("RGB;16", "RGBX;16", "RGBA;16", "LA;16")
 """Layouts of Pillow that it reduces to 8 bits by leaving out each value's lower byte."""
+_OTHER_DEEP_COLOUR = ("RGBa;16", "CMYK;16")
+"""Others, which it also converts."""
 _MOST = 65535
 # Tags and a value of TIFF 6.0, section 8.
 _BITS_PER_SAMPLE = 258
@@ -82,7 +84,11 @@ def read_picture(path: str | os.PathLike[str], content: bytes | None = None) -> 
 
     with opened(source(), name) as image:
         notes, kind, tags = frames(image), image.format, getattr(image, "tag_v2", {})
-        if _is_deep_colour(image):
+        if _has_layout(image, _OTHER_DEEP_COLOUR):
+            raise ValueError(
+                "16 bits in CMYK or with premultiplied alpha: convert them to RGB first"
+            )
+        if _has_layout(image, _DEEP_COLOUR):
             with opened(source(), name) as again:
                 pixels, alpha = _deep_colour(image, again)
         else:
@@ -144,8 +150,8 @@ def _eight_bits(image: Image) -> tuple[np.ndarray, np.ndarray | None]:
     return (values[..., None] if grey else values), None
 
 
-def _is_deep_colour(image: Any) -> bool:
-    return any(_layout(tile).startswith(_DEEP_COLOUR) for tile in image.tile)
+def _has_layout(image: Any, layouts: tuple[str, ...]) -> bool:
+    return any(_layout(tile).startswith(layouts) for tile in image.tile)
 
 
 def _layout(tile: Any) -> str:
@@ -160,7 +166,8 @@ def _deep_colour(image: Any, again: Any) -> tuple[np.ndarray, np.ndarray | None]
     bytes were the other way round: the upper bytes, then the lower ones.
     """
     key = image.info.get("transparency")
-    grey = _layout(image.tile[0]).startswith("LA")
+    layout = _layout(image.tile[0])
+    grey, unused = layout.startswith("LA"), layout.startswith("RGBX")
     if grey:
         # Four bytes, as they are: grey and alpha, the upper byte first.
         values = _decoded(image, lambda layout: "RGBA")
@@ -170,6 +177,8 @@ def _deep_colour(image: Any, again: Any) -> tuple[np.ndarray, np.ndarray | None]
         upper = _decoded(image, lambda layout: layout)
         lower = _decoded(again, lambda layout: layout[:-1] + swaps[layout[-1]])
         values = upper.astype(np.uint16) << 8 | lower
+    if unused:
+        return values[..., :3], None
     if key is not None and not grey:
         return values, _opaque_but(values == np.array(key, np.uint16))
     channels = 1 if grey else 3

@@ -35,8 +35,10 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp",
 """Names of image files end so, in upper or lower case."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
-# Tags and a value of TIFF 6.0, section 8.
+# Tags and values of TIFF 6.0, section 8.
 _BITS_PER_SAMPLE = 258
+_PLANAR_CONFIGURATION = 284
+_SEPARATE = 2
 _PHOTOMETRIC_INTERPRETATION = 262
 _WHITE_IS_ZERO = 0
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -144,6 +146,7 @@ def opened(source: Any, name: str) -> Iterator[Image]:
 
     try:
         with PIL.Image.open(source, formats=_FORMATS) as image:
+            _check_planes(image)
             yield image
     except DenoiseError:
         raise
@@ -151,6 +154,17 @@ def opened(source: Any, name: str) -> Iterator[Image]:
         raise DataError(f"{name}: not an image: expected {', '.join(_FORMATS)}.") from error
     except Exception as error:  # a broken file raises anything, struct.error and IndexError too
         raise DataError(f"{name}: not an image that can be read: {error}") from error
+
+
+def _check_planes(image: Image) -> None:
+    """Refuses what Pillow reads wrongly, and says nothing of: it takes bytes for values."""
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, ())
+    if tags.get(_PLANAR_CONFIGURATION) == _SEPARATE and len(bits) > 1 and max(bits) > 8:
+        raise ValueError(
+            f"{max(bits)} bits in a plane for each colour: save it with the colours of a pixel "
+            "together (PlanarConfiguration 1)"
+        )
 
 
 class _Decoded:

@@ -120,7 +120,7 @@ def parse(body: bytes) -> dict[str, Any]:
 def _parse_slowly(body: bytes) -> Any:
     """What orjson does not take: it knows no NaN, and the standard library says where a mistake
     is."""
-    decoder = json.JSONDecoder(parse_int=_integer)
+    decoder = json.JSONDecoder(parse_int=_integer, parse_float=_number)
     try:
         document, _ = decoder.raw_decode(body.decode("utf-8").lstrip("\ufeff \t\n\r"))
         # JSON can spell a lone surrogate, which is no text.
@@ -140,6 +140,13 @@ def _parse_slowly(body: bytes) -> Any:
     except RecursionError as error:
         raise invalid_argument("JSON Parse error: nested too deeply") from error
     return document
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise invalid_argument("JSON Parse error: Number too big to be stored in double.")
+    return value
 
 
 def _integer(digits: str) -> int | float:

@@ -12,6 +12,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import itertools
+import math
 import os
 import pathlib
 import random
@@ -90,7 +91,7 @@ def _image_plan(images: np.ndarray, takes: ModelShape | None) -> _Plan | None:
         return _Plan(
             "predict_pixels",
             "pixels",
-            images.reshape(len(images), -1).astype(np.int32),
+            images.reshape(len(images), math.prod(images.shape[1:])).astype(np.int32),
             _DENOISED,
             lambda denoised: denoised.reshape(images.shape).astype(np.uint8),
         )

@@ -61,7 +61,8 @@ def predict(
 
     def read(answer: bytes) -> dict[str, np.ndarray]:
         response = messages.PredictResponse.FromString(answer)
-        return {name: _array(tensor) for name, tensor in response.outputs.items()}
+        # Of the answer's own bytes, which may not be written to.
+        return {name: _array(tensor).copy() for name, tensor in response.outputs.items()}
 
     return Call(f"{_PREDICTION}/Predict", request.SerializeToString(), read, signature)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -135,7 +136,7 @@ class LoadedDenoiser:
             return denoise_any(images, self.shape, compute, told)
         if images.dtype != np.uint8:
             return as_pixels(compute(as_floats(images)), images.dtype)
-        pixels = images.reshape(len(images), -1).astype(np.int32)
+        pixels = images.reshape(len(images), math.prod(images.shape[1:])).astype(np.int32)
         [denoised] = self._servable.run({self._pixels[0]: pixels}, self._pixels[1:])
         return denoised.reshape(images.shape).astype(np.uint8)
 

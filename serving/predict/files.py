@@ -148,10 +148,15 @@ def claimed(
         _write_record(folder, record | dict.fromkeys(planned))
     except OSError as error:
         raise UsageError(f"-o {shown(folder)}: cannot be written to: {error}") from error
-    yield
-    written = {name: _state(folder / name) for name in planned}
-    others = {name: state for name, state in record.items() if name not in written}
-    _write_record(folder, others | {name: state for name, state in written.items() if state})
+    before = {name: _state(folder / name) for name in planned}
+    try:
+        yield
+    finally:
+        # What was not written is as it was: a file that appears there later is somebody's.
+        after = {name: _state(folder / name) for name in planned}
+        written = {name: state for name, state in after.items() if state and state != before[name]}
+        kept = {name: state for name, state in record.items() if after.get(name, state)}
+        _write_record(folder, kept | written)
 
 
 def _read_record(folder: pathlib.Path) -> dict[str, Written | None]:

@@ -80,7 +80,12 @@ def test_images_keep_shape_type_and_order(make, url):
         found = client.denoise(pixels)
         assert (found.shape, found.dtype) == (pixels.shape, np.uint8)
         np.testing.assert_array_equal(found, np.round(pixels / 2))
-        assert client.denoise(images(0)).shape == (0, *SHAPE)
+        for kind in (np.float32, np.uint8, np.uint16):
+            found = client.denoise(np.zeros((0, *SHAPE), kind))
+            assert (found.shape, found.dtype) == ((0, *SHAPE), kind)
+        for number in (1, 2, 7):
+            found = client.denoise(images(number))
+            found *= 2  # It is the caller's own.
 
 
 def test_csv_rows(make, url):

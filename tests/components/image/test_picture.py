@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import pathlib
 import struct
@@ -94,6 +95,34 @@ def test_sixteen_bit_tiffs(tmp_path, compression, order, channels):
     )
     alpha = values[..., 3:] if channels == 4 else None
     assert_shows(tmp_path / "a.tif", values[..., : min(channels, 3)], alpha)
+
+
+def test_a_fourth_value_without_a_meaning_is_no_alpha(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.random.default_rng(1).integers(0, 65536, (30, 20, 4), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["unspecified"])
+    assert_shows(tmp_path / "a.tif", values[..., :3], None)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_pillow_reads_wrongly_is_refused(tmp_path, compression, order):
+    tifffile = pytest.importorskip("tifffile")
+    options = {"compression": compression, "byteorder": order}
+    planes = np.random.default_rng(1).integers(0, 65536, (4, 30, 20), np.uint16)
+    file = tmp_path / "a.tif"
+    tifffile.imwrite(file, planes[:3], photometric="rgb", planarconfig="separate", **options)
+    for read in (read_picture, functools.partial(read_image, channels=3)):
+        with pytest.raises(DataError, match=r"a\.tif.* 16 bits in a plane for each colour"):
+            read(file)
+    together = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    for kind in (
+        {"photometric": "rgb", "extrasamples": ["assocalpha"]},
+        {"photometric": "separated"},
+    ):
+        tifffile.imwrite(file, together, **kind, **options)
+        with pytest.raises(DataError, match=r"a\.tif.* 16 bits in CMYK or with premultiplied"):
+            read_picture(file)
 
 
 def png(

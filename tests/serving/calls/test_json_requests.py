@@ -112,6 +112,8 @@ def test_a_pair_of_surrogates_is_a_character():
         ("[" * 100_000, "JSON Parse error"),
         ('{"instances": [' + "9" * 5000 + "]}", "Number too big to be stored in double"),
         ('{"instances": [' + "9" * 350 + "]}", "Number too big to be stored in double"),
+        ('{"instances": [1e400]}', "Number too big to be stored in double"),
+        ('{"instances": [1.5, -1.0e309]}', "Number too big to be stored in double"),
     ],
 )
 def test_what_python_or_numpy_cannot_hold_is_an_error(body, message):

@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from components.base.errors import UsageError
+from serving.predict.denoisers import NotDenoisedError
 from serving.predict.files import RECORD, claimed, find_inputs, output_names
 from serving.predict.run import predict
 from tests.serving.predict.written import write_image, write_rows
@@ -130,6 +131,27 @@ def test_an_interrupted_call_can_be_repeated(tmp_path, inputs):
     write_image(tmp_path / "out" / "a.png", 1)
     predict([inputs], tmp_path / "out", Halving())
     assert len(contents(tmp_path / "out")) == 5 + 64
+
+
+def test_what_a_failed_call_did_not_write_is_somebodys_if_it_is_there_later(tmp_path, inputs):
+    class Gone(Halving):
+        def denoise(self, images, told):
+            raise NotDenoisedError("the server is gone")
+
+    write_image(inputs / "b.png", 10)
+    out = tmp_path / "out"
+    with pytest.raises(NotDenoisedError):
+        predict([inputs], out, Gone())
+    write_image(out / "b.png", 1)
+    theirs = (out / "b.png").read_bytes()
+    with pytest.raises(UsageError, match=r"b\.png exists"):
+        predict([inputs], out, Halving())
+    assert (out / "b.png").read_bytes() == theirs
+    (out / "b.png").unlink()
+    predict([inputs], out, Halving())
+    with pytest.raises(NotDenoisedError):
+        predict([inputs], out, Gone())
+    predict([inputs], out, Halving())  # What it wrote before is its own still.
 
 
 def test_a_broken_csv_leaves_no_half_file(tmp_path):
