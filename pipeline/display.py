@@ -46,7 +46,6 @@ def quiet(log: pathlib.Path, verbose: bool) -> Iterator[tuple[IO[str], IO[str]]]
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    log.parent.mkdir(parents=True, exist_ok=True)
     with (
         os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace") as real_out,
         os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace") as real_err,

@@ -29,7 +29,7 @@ def input_config(input_base: str) -> example_gen_pb2.Input:
     above = f"{escaped}/" if escaped != input_base else ""
     return example_gen_pb2.Input(
         splits=[
-            example_gen_pb2.Input.Split(name=split, pattern=f"{above}{split}/*.[cC][sS][vV]*")
+            example_gen_pb2.Input.Split(name=split, pattern=f"{above}{split}/[!.]*.[cC][sS][vV]*")
             for split in parts.INPUT_SPLITS
         ]
     )
@@ -43,8 +43,8 @@ class CsvIngestion(component.FileBasedExampleGen):
     `label` (int64) and `key` (int64, a hash of the row). Bad rows are set aside beside the
     Examples, see `components.csv_ingestion.summary`.
 
-    The driver is the stock file-based one: caching by the files' names, sizes and times is
-    TFX's. Spans are not: a folder is ingested as it is, be it a data folder or a span of one.
+    The driver is the stock file-based one. Spans are not TFX's: a folder is ingested as it is, be
+    it a data folder or a span of one.
 
     Outputs: `examples`, a `standard_artifacts.Examples`.
     """

@@ -228,7 +228,8 @@ def to_take(location: str) -> str:
 
 
 def version(parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """A fingerprint of the files that ingestion will read: names, sizes and times.
+    """A fingerprint of the files that ingestion will read, names, sizes and times, and of the names
+    of the others.
 
     Args:
       parameters: Ingestion's: `input_base` is the data folder, a local path or a URI.
@@ -240,8 +241,12 @@ def version(parameters: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     folder = to_take(parameters["input_base"])
     if object_store.is_remote(folder):
         return object_store.fingerprint(folder)
-    digest = hashlib.sha256()
-    for file in sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file()):
-        stat = file.stat()
-        digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    digest = hashlib.sha256(folder.encode())
+    for split in _SPLITS:
+        found = files(folder, split)
+        for path in found.csvs:
+            status = os.stat(path)
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+        for name in found.ignored:
+            digest.update(f"{name}\n".encode())
     return digest.hexdigest()

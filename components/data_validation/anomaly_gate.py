@@ -48,7 +48,7 @@ def AnomalyGate(  # a component is named as a class
       drift: What was found here, one text proto per pair of splits.
       max_overlap: Share of the rows of test that may be rows of train too.
       code: Fingerprint of the code, so that a change of it is not answered from the cache.
-      previous_statistics: URI of the last run's statistics; empty: there was none.
+      previous_statistics: URI of the statistics that passed last; empty: there were none.
 
     Raises:
       AnomalyError: names each anomaly with its split and feature.

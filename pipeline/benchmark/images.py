@@ -71,6 +71,10 @@ class Images:
         digest.update(np.ascontiguousarray(self.labels).tobytes())
         return digest.hexdigest()[:16]
 
+    def summed_keys(self) -> str:
+        """What ingestion calls the fingerprint of these rows (`IngestionSummary.fingerprint`)."""
+        return f"{int(self.keys.view(np.uint64).sum(dtype=np.uint64)):016x}"
+
 
 def batches(number: int, size: int) -> Iterator[slice]:
     """Slices of `size` and a rest."""

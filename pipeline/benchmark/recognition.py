@@ -13,6 +13,8 @@ import numpy as np
 from components.base.code import fingerprint
 from components.base.files import write_json
 from components.classifier.result import CLASSIFIER_FILE, FIGURES_FILE, figures, load_classifier
+from components.csv_ingestion.result import STEPS as INGESTIONS
+from components.csv_ingestion.result import read_summary
 from pipeline.benchmark.images import Classify
 from pipeline.benchmark.subject import Subject
 from pipeline.workspace import Workspace
@@ -45,13 +47,20 @@ def _of_a_run(subject: Subject, workspace: Workspace) -> pathlib.Path | None:
         return None
     from pipeline.history.lineage import DONE, Lineage
 
-    for step in reversed(Lineage(workspace).steps()):
+    rows = subject.train.summed_keys()
+    steps = Lineage(workspace).steps()
+    for step in reversed(steps):
         model = step.output("model")
         if step.component != "ReferenceClassifier" or step.state not in DONE or model is None:
             continue
+        ingestion = steps.maker(step, INGESTIONS)
+        examples = ingestion.output("examples") if ingestion else None
+        if examples is None or not pathlib.Path(examples.uri).is_dir():
+            continue
         given = json.loads(step.parameters["sections"])
         if (
-            given["image"] == subject.settings.image.model_dump(mode="json")
+            read_summary(examples.uri).fingerprint == rows
+            and given["image"] == subject.settings.image.model_dump(mode="json")
             and given["classes"] == len(subject.settings.data.classes)
             and pathlib.Path(model.uri, CLASSIFIER_FILE).is_file()
         ):
@@ -65,6 +74,7 @@ def _trained(subject: Subject, workspace: Workspace) -> pathlib.Path:
     settings = subject.settings
     epochs = settings.report.classifier_epochs
     key = [subject.train.fingerprint(), settings.image.shape, epochs, settings.seed]
+    key.append(len(settings.data.classes))
     key.append(fingerprint("components.classifier.classifier"))
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     folder = workspace.benchmark / "classifier" / name

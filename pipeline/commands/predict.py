@@ -67,7 +67,7 @@ def predict(
 
     place = Workspace(workspace)
     settings = config.load(preset, set_ or [])
-    with session(place.logs, "predict") as (out, _, steps):
+    with session(place.logs, "predict", log_needed=False) as (out, _, steps):
         failed: Sequence[Passed] = ()
         with steps.step("predict"), contextlib.ExitStack() as stack:
             if pretrained is not None:

@@ -12,7 +12,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from components.base.errors import UsageError
+from components.base.errors import UsageError, WorkspaceError
+from components.base.files import shown
 
 if TYPE_CHECKING:
     import rich.console
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def session(
-    logs: pathlib.Path, command: str, verbose: bool = False
+    logs: pathlib.Path, command: str, verbose: bool = False, log_needed: bool = True
 ) -> Iterator[tuple[IO[str], IO[str], Steps]]:
     """Sends what libraries print to a log, and shows the command's steps on standard error.
 
@@ -31,17 +32,28 @@ def session(
       logs: Folder of the log, which is `<command>.log`.
       command: Name of the command.
       verbose: Libraries print to the terminal; there is no log.
+      log_needed: Whether a folder that cannot be made ends the command; else there is no log.
 
     Yields:
       Standard output, standard error, and the steps.
 
     Raises:
+      WorkspaceError: the folder of the log cannot be made.
       Exception: what is raised inside, with the log in its attribute `log`, where there is one
         that says more: not of wrong usage that no step found.
     """
     from pipeline import display
 
     log = logs / f"{command}.log"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if log_needed:
+            raise WorkspaceError(
+                f"{shown(logs)}: cannot be made: {error.strerror}. Name a folder that can be "
+                "written with --workspace."
+            ) from error
+        log = pathlib.Path(os.devnull)
     with display.quiet(log, verbose) as (out, err), display.Steps(err) as steps:
         try:
             yield out, err, steps

@@ -287,7 +287,7 @@ class Lineage:
         return interrupted
 
     def previous_statistics(self, current: Step) -> str:
-        """URI of the last data's statistics, or empty.
+        """URI of the last data's statistics that AnomalyGate let pass, or empty.
 
         Args:
           current: A StatisticsGen step. An older one counts if it had the same schema: images
@@ -296,11 +296,19 @@ class Lineage:
         statistics = current.output("statistics")
         if statistics is None:
             return ""
-        for step in reversed(self.steps()):
+        steps = self.steps()
+        passed = {
+            artifact
+            for step in steps
+            if step.component == "AnomalyGate" and step.state in DONE
+            for artifact in step.inputs.get("statistics", [])
+        }
+        for step in reversed(steps):
             older = step.output("statistics") if step.component == current.component else None
             if (
                 older is not None
                 and older.id < statistics.id
+                and older.id in passed
                 and step.inputs.get("schema") == current.inputs.get("schema")
                 and pathlib.Path(older.uri).is_dir()
             ):

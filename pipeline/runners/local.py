@@ -222,7 +222,7 @@ class _Launcher:
 
         name = node.node_info.id
         driver = runner_utils.extract_custom_driver_spec(self._deployment, name)
-        self._resolve(node, has_driver=driver is not None)
+        self._resolve(node)
         step = launcher.Launcher(
             pipeline_node=node,
             mlmd_connection=metadata.Metadata(self._connection),
@@ -243,10 +243,10 @@ class _Launcher:
             raise
         outputs.note_sizes(self._pipeline_root, Steps([self.steps.latest(name)]))
 
-    def _resolve(self, node: Any, has_driver: bool) -> None:
+    def _resolve(self, node: Any) -> None:
         """Fills in what depends on earlier runs, so that the cache knows when it changed."""
         name, parameters = node.node_info.id, node.parameters.parameters
-        if name in dag.LATE and not has_driver:
+        if name in dag.LATE:
             late, steps = dag.LATE[name], self.steps
             inputs = {
                 key: steps.output(channel.producer_node_query.id, channel.output_key)

@@ -167,6 +167,7 @@ def _fault(folder: pathlib.Path, sizes_file: pathlib.Path, thorough: bool) -> st
 
 
 def _move(folder: pathlib.Path, pipeline_root: pathlib.Path, target: pathlib.Path) -> None:
-    moved = target / folder.relative_to(pipeline_root)
+    # An artifact's address is absolute and without links; the workspace's may be neither.
+    moved = target / folder.resolve().relative_to(pipeline_root.resolve())
     moved.parent.mkdir(parents=True, exist_ok=True)
     folder.rename(moved)

@@ -1,12 +1,15 @@
 """`denoise benchmark` on a workspace where a run has ended, as a user calls it."""
 
-import json
 import shutil
 
 import pytest
 
-from pipeline import clothing
+from components.classifier.result import figures
+from pipeline import clothing, config
+from pipeline.benchmark import recognition
 from pipeline.benchmark.contents import ALL, Benchmark
+from pipeline.benchmark.subject import Subject
+from pipeline.workspace import Workspace
 from tests.end_to_end.conftest import PRESET, options
 
 NOISE = "salt_pepper(rate=0.1)"
@@ -75,11 +78,11 @@ def test_every_filter_was_tried_by_processes_of_its_own(found):
         assert best.total.accuracy is not None
 
 
-def test_the_runs_own_classifier_is_asked(finished, found):
-    report = next(
-        file for file in finished.workspace.glob("pipeline_root/ReferenceClassifier/*/*/*.json")
-    )
-    assert found.classifier == json.loads(report.read_text())
+def test_the_runs_own_classifier_is_asked_of_the_runs_own_data(finished, found):
+    assert found.classifier["images"] == 30, "of other data one is trained"
+    subject = Subject.read(config.load(PRESET), finished.data, None)
+    (folder,) = finished.workspace.glob("pipeline_root/ReferenceClassifier/model/*")
+    assert recognition.find(subject, Workspace(finished.workspace)).figures == figures(str(folder))
 
 
 def test_a_second_call_measures_nothing(finished, called, arguments):

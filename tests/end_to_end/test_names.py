@@ -35,3 +35,7 @@ def test_names_of_every_kind_and_a_workspace_that_moves(tmp_path):
     [examples] = moved.workspace.glob("pipeline_root/CsvIngestion/examples/*")
     assert read_summary(str(examples)).rows == TRAIN + TEST
     assert not workspace.exists()
+
+    (data / "train" / "B.CSV").rename(data / "train" / "C.CSV")
+    said = moved.run_killed_after("CsvIngestion", *settings)
+    assert re.search(r"✓ +1/\d+ CsvIngestion ", said)

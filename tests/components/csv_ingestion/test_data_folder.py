@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pathlib
+import shutil
 import socket
 
 import numpy as np
@@ -84,6 +85,36 @@ def test_a_link_to_a_file_is_a_file(folder):
     (folder / "train" / "a.csv").symlink_to("../elsewhere")
     data_folder.check_folder(folder)
     assert sum(len(labels) for labels, _, _ in data_folder.rows(folder, "train", 784, 10)) == 4
+
+
+def test_the_version_is_that_of_what_is_read(folder):
+    """Also where TFX's sum of files, bytes and seconds stays as it was."""
+    train = folder / "train"
+    found = set()
+
+    def changed():
+        found.add(data_folder.version({"input_base": str(folder)}, {}))
+        return len(found)
+
+    assert changed() == 1
+    (train / "clothing-1.csv").rename(train / "a.csv")
+    assert changed() == 2
+    shutil.copy2(train / "a.csv", train / "b.csv")
+    assert changed() == 3
+    (train / "b.csv").rename(train / "b.csv.bak")
+    assert changed() == 4
+    (train / ".#a.csv").symlink_to("somebody@somewhere.1")  # Emacs's lock
+    assert changed() == 5
+    (folder / "unread.bin").touch()
+    (train / "b.csv.bak").write_text("not read")
+    assert changed() == 5
+    (folder / "elsewhere").mkdir()
+    train.rename(folder / "elsewhere" / "train")
+    train.symlink_to("elsewhere/train")
+    assert changed() == 5
+    with (train / "a.csv").open("a") as file:
+        file.write("\n")
+    assert changed() == 6
 
 
 def test_names_that_are_not_utf_8_are_shown(folder):

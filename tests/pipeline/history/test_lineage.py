@@ -10,7 +10,7 @@ import pytest
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.history.lineage import Lineage
+from pipeline.history.lineage import Lineage, Output, Step, Steps
 from pipeline.workspace import Workspace
 
 
@@ -70,3 +70,30 @@ def test_what_a_full_disk_did_not_take_leaves_the_store_readable(workspace):
     assert [step.state for step in lineage.steps()] == ["running"]
     lineage.close_interrupted()
     assert [step.state for step in lineage.steps()] == ["failed"]
+
+
+def test_data_are_compared_with_the_last_that_the_gate_let_pass(tmp_path, monkeypatch):
+    """Data that were refused twice would else be like the last, and pass."""
+
+    def step(number, component, state="done", inputs=None):
+        folder = tmp_path / component / str(number)
+        folder.mkdir(parents=True)
+        output = Output(number, "statistics", "ExampleStatistics", str(folder), {})
+        outputs = {"statistics": [output]} if component == "StatisticsGen" else {}
+        return Step(number, component, "run", state, 0, 1, {}, inputs or {}, outputs)
+
+    steps = [
+        step(1, "StatisticsGen"),
+        step(2, "AnomalyGate", inputs={"statistics": [1]}),
+        step(3, "StatisticsGen"),
+        step(4, "AnomalyGate", "failed", {"statistics": [3]}),
+        step(5, "StatisticsGen"),
+        step(6, "StatisticsGen", inputs={"schema": [9]}),
+    ]
+    lineage = object.__new__(Lineage)
+    monkeypatch.setattr(lineage, "steps", lambda: Steps(steps))
+    first = str(tmp_path / "StatisticsGen" / "1")
+    assert lineage.previous_statistics(steps[4]) == first
+    assert lineage.previous_statistics(steps[2]) == first
+    assert lineage.previous_statistics(steps[0]) == ""
+    assert lineage.previous_statistics(steps[5]) == "", "of another schema"

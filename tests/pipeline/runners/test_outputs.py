@@ -49,6 +49,21 @@ def test_what_the_metadata_has_yet_to_number_is_moved(root, tmp_path):
     assert outputs.set_forgotten_aside(root, steps, tmp_path / "aside") == 0
 
 
+@pytest.mark.parametrize("place", ["relative", "link"])
+def test_a_workspace_is_wherever_one_calls_it(root, tmp_path, monkeypatch, place):
+    """An artifact's address is absolute, and without links."""
+    steps = Steps([step(root, 1)])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(root)
+    called = pathlib.Path("pipeline_root" if place == "relative" else "link")
+    outputs.note_sizes(called, steps)
+    (root / "Transform" / "examples" / "1" / "counts.json").write_text("{")
+    [said] = outputs.set_broken_aside(called, steps, tmp_path / "aside")
+    assert "counts.json has 1 bytes, 2 were written" in said
+    assert files(root / "Transform" / "examples") == []
+    assert "Transform/examples/1/counts.json" in files(tmp_path / "aside")
+
+
 def test_nothing_is_known_without_metadata(root, tmp_path):
     step(root, 1)
     assert outputs.set_forgotten_aside(root, Steps(), tmp_path / "aside") == 1

@@ -280,7 +280,7 @@ def test_data_in_a_store_is_copied_and_of_spans_the_newest(store, tmp_path):
         assert (here / wanted / "train").is_dir()
         splits = json.loads(parameters["input_config"])["splits"]
         assert [split["name"] for split in splits] == ["train", "test"]
-        assert splits[0]["pattern"] == "train/*.[cC][sS][vV]*"
+        assert splits[0]["pattern"] == "train/[!.]*.[cC][sS][vV]*"
 
 
 def test_the_data_version_changes_with_the_data(store, tmp_path):
