@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pathlib
 import ssl
+import time
 from typing import TYPE_CHECKING, Any
 
 from serving.client import rest_wire
@@ -14,6 +16,8 @@ from serving.protocol.codes import Code
 if TYPE_CHECKING:
     import httpx
 
+_LATE = (TimeoutError, asyncio.TimeoutError)
+"""One and the same from Python 3.11 on."""
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -124,24 +128,26 @@ def _http_request(call: Call, timeout: float) -> dict[str, Any]:
     return {"method": method, "url": url, "content": call.body or None, "timeout": timeout}
 
 
-def _http_result(target: Target, response: httpx.Response, call: Call) -> Any:
+def _http_result(target: Target, response: httpx.Response, content: bytes, call: Call) -> Any:
+    text = content.decode("utf-8", "replace")
     if response.is_success:
         try:
-            return call.read(response.content)
+            return call.read(content)
         except (ValueError, LookupError, TypeError) as error:
-            text = f"{target.base_url}: not an answer of TF Serving: {response.text[:200]}"
-            raise target.error(Code.UNKNOWN, text, call.signature) from error
+            message = f"{target.base_url}: not an answer of TF Serving: {text[:200]}"
+            raise target.error(Code.UNKNOWN, message, call.signature) from error
     try:
-        answer = json.loads(response.content)
+        answer = json.loads(content)
     except ValueError:
-        answer = response.text
+        answer = text
     message = answer.get("error", "") if isinstance(answer, dict) else str(answer)[:200]
     code = rest_wire.code_of_http(response.status_code)
     raise target.error(code, message or f"HTTP status {response.status_code}", call.signature)
 
 
 def _http_error(target: Target, error: Exception, signature: str) -> Exception:
-    if isinstance(error, _http_module().TimeoutException):
+    # httpx's own is of one read: a server that sends a little now and then never exceeds it.
+    if isinstance(error, (_http_module().TimeoutException, *_LATE)):
         return target.error(Code.DEADLINE_EXCEEDED, "no answer in time", signature)
     return target.error(Code.UNAVAILABLE, f"{target.base_url}: {error}", signature)
 
@@ -156,11 +162,17 @@ class Rest:
         self._client = httpx.Client(**_http_options(target, tls))
 
     def send(self, call: Call, timeout: float) -> Any:
+        deadline = time.monotonic() + timeout
+        parts = []
         try:
-            response = self._client.request(**_http_request(call, timeout))
-        except self._error as error:
+            with self._client.stream(**_http_request(call, timeout)) as response:
+                for part in response.iter_bytes():
+                    parts.append(part)
+                    if time.monotonic() > deadline:
+                        raise TimeoutError
+        except (self._error, TimeoutError) as error:
             raise _http_error(self._target, error, call.signature) from error
-        return _http_result(self._target, response, call)
+        return _http_result(self._target, response, b"".join(parts), call)
 
     def close(self) -> None:
         self._client.close()
@@ -177,10 +189,11 @@ class AsyncRest:
 
     async def send(self, call: Call, timeout: float) -> Any:
         try:
-            response = await self._client.request(**_http_request(call, timeout))
-        except self._error as error:
+            request = self._client.request(**_http_request(call, timeout))
+            response = await asyncio.wait_for(request, timeout)
+        except (self._error, *_LATE) as error:
             raise _http_error(self._target, error, call.signature) from error
-        return _http_result(self._target, response, call)
+        return _http_result(self._target, response, response.content, call)
 
     async def close(self) -> None:
         await self._client.aclose()

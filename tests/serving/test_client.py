@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import io
+import socket
 import subprocess
 import sys
 import threading
@@ -303,6 +304,35 @@ def test_the_deadline_covers_the_retries(make):
         with pytest.raises(DeadlineError):
             client.denoise(images(1))
         assert time.monotonic() - start < 2
+
+
+def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_without_end(make):
+    ended = threading.Event()
+
+    def trickle(listening):
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not ended.wait(0.05):
+                try:
+                    connection.sendall(b" ")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        server = threading.Thread(target=trickle, args=(listening,))
+        server.start()
+        try:
+            with (
+                make(f"http://127.0.0.1:{port}", timeout=0.5, retries=0) as client,
+                pytest.raises(DeadlineError),
+            ):
+                client.status()
+        finally:
+            ended.set()
+        server.join()
 
 
 def test_several_requests_are_in_flight_but_no_more(make):
