@@ -180,6 +180,7 @@ def test_the_callbacks_come_in_this_order(tmp_path, examples):
         "EpochSeeds",
         "Progress",
         "LearningRate",
+        "Finite",
         "ModelCheckpoint",
         "CSVLogger",
         "TensorBoard",
@@ -189,7 +190,7 @@ def test_the_callbacks_come_in_this_order(tmp_path, examples):
     assert names == {
         workers.Worker(): alone,
         workers.Worker(0, 2): ["SharedLogs", *alone],
-        workers.Worker(1, 2): ["SharedLogs", *alone[:3], "EarlyStopping"],
+        workers.Worker(1, 2): ["SharedLogs", *alone[:4], "EarlyStopping"],
     }
 
 
