@@ -36,8 +36,6 @@ _INPUTS = "inputs"
 _EXCERPT = 256  # kMaxJsonDebugStringBytes
 _MAX_DIMENSIONS = 32
 """Of a numpy array."""
-_LONGEST_INTEGER = 400
-"""Digits: more are no double either, and reading them takes Python quadratic time."""
 
 # AddValueToTensor tests the small ones with rapidjson's IsInt: what fits int32.
 _INTEGERS: dict[int, tuple[Any, int, int]] = {
@@ -150,10 +148,9 @@ def _number(digits: str) -> float:
 
 
 def _integer(digits: str) -> int | float:
-    if len(digits) > _LONGEST_INTEGER or math.isinf(float(digits)):
-        raise invalid_argument("JSON Parse error: Number too big to be stored in double.")
+    double = _number(digits)  # First: to read many digits takes `int` quadratic time.
     value = int(digits)
-    return value if -(2**63) <= value < 2**64 else float(value)
+    return value if -(2**63) <= value < 2**64 else double
 
 
 def _signature_name(document: Mapping[str, Any]) -> str:

@@ -129,20 +129,23 @@ def _http_request(call: Call, timeout: float) -> dict[str, Any]:
 
 
 def _http_result(target: Target, response: httpx.Response, content: bytes, call: Call) -> Any:
-    text = content.decode("utf-8", "replace")
     if response.is_success:
         try:
             return call.read(content)
         except (ValueError, LookupError, TypeError) as error:
-            message = f"{target.base_url}: not an answer of TF Serving: {text[:200]}"
-            raise target.error(Code.UNKNOWN, message, call.signature) from error
+            text = f"{target.base_url}: not an answer of TF Serving: {_text(content)[:200]}"
+            raise target.error(Code.UNKNOWN, text, call.signature) from error
     try:
         answer = json.loads(content)
     except ValueError:
-        answer = text
+        answer = _text(content)
     message = answer.get("error", "") if isinstance(answer, dict) else str(answer)[:200]
     code = rest_wire.code_of_http(response.status_code)
     raise target.error(code, message or f"HTTP status {response.status_code}", call.signature)
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
 
 
 def _http_error(target: Target, error: Exception, signature: str) -> Exception:
