@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,9 @@ def load(kept: Kept) -> Any:
         return keras.saving.load_model(kept.file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:
         if card.versions.get("keras") != keras.__version__ and card.model.name in MODELS:
-            with contextlib.suppress(ValueError, TypeError, OSError, KeyError, UsageError):
+            with contextlib.suppress(
+                *(ValueError, TypeError, OSError, KeyError, UsageError, zipfile.BadZipFile)
+            ):
                 model = recipe.served(card.model.name, card.image.shape, card.model.arguments)
                 weights.load(model, kept.file)
                 return model

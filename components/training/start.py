@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import zipfile
 from typing import TYPE_CHECKING
 
 import pydantic
@@ -73,7 +74,7 @@ def _set_weights(denoiser: keras.Model, keras_file: pathlib.Path, name: str) -> 
         )
     try:
         weights.load(denoiser, keras_file)
-    except ValueError as error:
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"training.warm_start: the pushed model does not fit model {name} with its arguments "
             f"and image shape: {error}. Train once with training.warm_start=false, or give the "

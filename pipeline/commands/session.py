@@ -32,28 +32,30 @@ def session(
       logs: Folder of the log, which is `<command>.log`.
       command: Name of the command.
       verbose: Libraries print to the terminal; there is no log.
-      log_needed: Whether a folder that cannot be made ends the command; else there is no log.
+      log_needed: Whether a log that cannot be made ends the command; else there is none.
 
     Yields:
       Standard output, standard error, and the steps.
 
     Raises:
-      WorkspaceError: the folder of the log cannot be made.
+      WorkspaceError: the log cannot be made.
       Exception: what is raised inside, with the log in its attribute `log`, where there is one
         that says more: not of wrong usage that no step found.
     """
     from pipeline import display
 
     log = logs / f"{command}.log"
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if log_needed:
-            raise WorkspaceError(
-                f"{shown(logs)}: cannot be made: {error.strerror}. Name a folder that can be "
-                "written with --workspace."
-            ) from error
-        log = pathlib.Path(os.devnull)
+    if not verbose:
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+            log.open("ab").close()
+        except OSError as error:
+            if log_needed:
+                raise WorkspaceError(
+                    f"{shown(log)}: cannot be made: {error.strerror}. Name a folder that can be "
+                    "written with --workspace."
+                ) from error
+            log = pathlib.Path(os.devnull)
     with display.quiet(log, verbose) as (out, err), display.Steps(err) as steps:
         try:
             yield out, err, steps

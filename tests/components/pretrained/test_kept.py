@@ -119,6 +119,9 @@ def test_a_file_of_another_keras_is_built_of_its_card(made, model, images, tmp_p
     card["model"] = ModelSettings(name="unet", arguments={"widths": [4, 8]})
     with pytest.raises(ModelError, match=r"other\.keras: Keras .* made by Keras 99\.1"):
         kept.load(kept.keep(file, images, tmp_path, "other", **card))
+    file.write_text("half")
+    with pytest.raises(ModelError, match=r"half\.keras: Keras .* made by Keras 99\.1"):
+        kept.load(kept.keep(file, images, tmp_path, "half", **card))
 
 
 def test_it_is_exported_once_and_answers_as_the_keras_model(made, images, monkeypatch, tmp_path):

@@ -260,6 +260,11 @@ def test_a_warm_start_from_another_architecture_is_refused(tmp_path, trained, ex
     base = str(trained / "model" / "1" / "Format-Serving")
     with pytest.raises(ModelError, match=r"does not fit model unet .* another architecture"):
         trainer.run_fn(_fn_args(tmp_path, examples, _warm("[8, 4]"), base_model=base))
+    broken = tmp_path / "broken"
+    (broken / KERAS_FILE).parent.mkdir(parents=True)
+    (broken / KERAS_FILE).write_text("half")
+    with pytest.raises(ModelError, match="does not fit model unet"):
+        trainer.run_fn(_fn_args(tmp_path, examples, _warm(), base_model=str(broken)))
     with pytest.raises(ModelError, match="not exported by this pipeline"):
         trainer.run_fn(_fn_args(tmp_path, examples, _warm(), base_model=str(tmp_path)))
     with pytest.raises(UsageError, match="compiled without it"):
