@@ -46,6 +46,8 @@ class Images:
       limit: Images to train on; of more, every n-th.
       gpus: How many there are to keep images on.
       replicas: Devices that share each batch.
+      cache: Where a training that goes on kept them: elsewhere its batches may be others. None:
+        where `training.cache` puts them now.
 
     Attributes:
       number: Images to train on.
@@ -62,6 +64,7 @@ class Images:
         limit: int | None = None,
         gpus: int = 0,
         replicas: int = 1,
+        cache: str | None = None,
     ):
         self._worker = worker or Worker()
         self._replicas = replicas
@@ -70,7 +73,7 @@ class Images:
         self.held_out = records.count(job.eval_files)
         self._every = -(-count // limit) if limit else 1
         self.number = -(-count // self._every)
-        self.cache = place(job.training, self.number, job.image.shape, gpus)
+        self.cache = cache or place(job.training, self.number, job.image.shape, gpus)
         self._take(job)
         self._validation_batch_size = 4 * self.batch_size
 

@@ -4,6 +4,7 @@ Its state is kept beside the Trainer's outputs under the job's fingerprint, so a
 the same data and settings finds it and any other does not. The state after each epoch is a folder
 that appears whole: the weights and the optimiser, the best weights and the history so far. A
 state that cannot be read is thrown away, with a line in the log, and the training begins anew.
+The last one stays until the Trainer's outputs are published (components/base/unfinished.py).
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import Any
 
 import keras
 
+from components.base import unfinished
 from components.training.job import Job
 from components.training.result import HISTORY_FILE
 from components.training.workers import Use, Worker
 
 _LOG = logging.getLogger(__name__)
 _STATE = re.compile(r"epoch-(\d+)")
+_CACHE = "cache"
 _LATEST, _BEST = "latest.weights.h5", "best.weights.h5"
 
 
@@ -39,17 +42,31 @@ class Resume:
     """
 
     def __init__(self, job: Job, worker: Worker):
-        self._folder = job.step_folder / "resume" / job.fingerprint
+        self._folder = unfinished.place(job.step_folder, job.fingerprint)
         self._worker = worker
         self.first_epoch = max(self._states(), default=0)
         self.losses: list[float] = []
         if worker.leads:
+            unfinished.forget(job.step_folder, but=job.fingerprint)
             self._folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def history(self) -> pathlib.Path:
         """Losses and metrics by epoch, as CSV."""
         return self._folder / HISTORY_FILE
+
+    @property
+    def cache(self) -> str | None:
+        """Where the images were kept until the training was killed; None: it begins."""
+        try:
+            return (self._folder / _CACHE).read_text(encoding="utf-8") if self.first_epoch else None
+        except FileNotFoundError:
+            return None
+
+    def note(self, cache: str) -> None:
+        """Notes where the images are kept."""
+        if self._worker.leads:
+            (self._folder / _CACHE).write_text(cache, encoding="utf-8")
 
     def _states(self) -> dict[int, pathlib.Path]:
         """The folders of states, by the number of epochs that are finished."""
@@ -147,9 +164,9 @@ class Resume:
         """Gives a model the weights of the epoch with the least validation loss."""
         model.load_weights(self._folder / _BEST)
 
-    def discard(self) -> None:
-        """Removes the state: the training is over."""
-        shutil.rmtree(self._folder)
+    def done(self) -> None:
+        """The training is over, and its outputs are written."""
+        unfinished.done(self._folder)
 
 
 class _Keep(keras.callbacks.Callback):

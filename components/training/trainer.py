@@ -120,8 +120,10 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
     distribution = strategy(job.training)
     keras.utils.set_random_seed(job.seed)
     resume = Resume(job, worker)
-    images = Images(job, worker, gpus=gpus(), replicas=distribution.num_replicas_in_sync)
+    replicas = distribution.num_replicas_in_sync
+    images = Images(job, worker, gpus=gpus(), replicas=replicas, cache=resume.cache)
     worker.agree_on(job, images, resume.first_epoch)
+    resume.note(images.cache)
     resident = images.resident
     policy = recipe.precision(job.training, gpus()) or precision.fastest(tried).precision
     with distribution.scope():
@@ -169,7 +171,7 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
     # TFX expects the model when the others return.
     worker.meet(workers.Use.END)
     if worker.leads:
-        resume.discard()
+        resume.done()
 
 
 def _denoiser(job: Job, policy: str) -> keras.Model:

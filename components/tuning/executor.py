@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 from typing import Any
 
 from tfx import types
@@ -12,6 +11,7 @@ from tfx.components.tuner import executor
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils, standard_component_specs
 
+from components.base import unfinished
 from components.base.errors import RunError
 from components.base.files import whole
 from components.tuning.trials import TRIALS_FILE
@@ -33,12 +33,13 @@ class Executor(base_executor.BaseExecutor):
         """
         results = output_dict[standard_component_specs.TUNER_RESULTS_KEY]
         folder = pathlib.Path(os.fspath(artifact_utils.get_single_uri(results)))
+        step_folder = folder.parent.parent
         try:
             # Its summaries say less than TRIALS_FILE does.
             tuner = executor.search(
                 input_dict,
                 exec_properties,
-                working_dir=str(folder.parent.parent / "resume"),
+                working_dir=str(step_folder),
                 print_tuning_summary=False,
             )
         except RuntimeError as error:
@@ -53,4 +54,4 @@ class Executor(base_executor.BaseExecutor):
         with whole(folder / TRIALS_FILE, "w") as file:
             file.write(found.model_dump_json(indent=2) + "\n")
         executor.write_best_hyperparameters(tuner, output_dict)
-        shutil.rmtree(tuner.directory)
+        unfinished.done(pathlib.Path(tuner.directory))

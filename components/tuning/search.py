@@ -7,7 +7,6 @@ differ in their settings alone. It is scored on the validation split, never on t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -26,8 +25,9 @@ from sklearn.exceptions import ConvergenceWarning
 from tfx.components.tuner.component import TunerFnResult
 
 from components import models
-from components.base import plugins, progress
+from components.base import plugins, progress, unfinished
 from components.base.errors import ModelError, RunError, UsageError
+from components.base.files import digest
 from components.base.settings import Search, TrainingSettings, TunerSettings
 from components.training import precision, recipe
 from components.training.callbacks import Finite, Progress
@@ -252,7 +252,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     settings = TunerSettings.model_validate(config["tuner"])
     policy = recipe.precision(given.training, gpus())
     if policy is None:
-        fastest = precision.fastest(precision.measured(given, folder.parent))
+        fastest = precision.fastest(precision.measured(given, folder))
         os.environ.update(fastest.environment)
         policy = fastest.precision
     if given.training.cache == "device":
@@ -263,8 +263,9 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
         job = _job(config, fn_args, {**fields, "training.epochs": epochs})
         return _trial(job, images.of(job), policy, tell)
 
-    decides = json.dumps([config, given.train_files, given.eval_files], sort_keys=True)
-    kept = folder / hashlib.sha256(decides.encode()).hexdigest()[:16]
+    fingerprint = digest([config, given.train_files, given.eval_files])
+    unfinished.forget(folder, but=fingerprint)
+    kept = unfinished.place(folder, fingerprint)
 
     def trials() -> Trials:
         made = oracle(settings, _given(config, settings.search_space))

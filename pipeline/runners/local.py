@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any, TypeVar
 
-from components.base import child, code, libraries, plugins
+from components.base import child, code, libraries, plugins, unfinished
 from components.base.errors import DenoiseError, RunError, UsageError
 from components.base.places import Places
 from components.base.settings import Settings
@@ -242,6 +242,7 @@ class _Launcher:
             self._lineage.close_interrupted()
             raise
         outputs.note_sizes(self._pipeline_root, Steps([self.steps.latest(name)]))
+        unfinished.forget(self._pipeline_root / name)
 
     def _resolve(self, node: Any) -> None:
         """Fills in what depends on earlier runs, so that the cache knows when it changed."""

@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 from components import models
-from components.base import records
+from components.base import records, unfinished
 from components.base.errors import ModelError, RunError, UsageError
 from components.base.settings import TrainingSettings
 from components.training import callbacks, recipe, start, trainer, workers
+from components.training import images as trainer_images
 from components.training.images import Images, parsed
 from components.training.job import Job
 from components.training.result import (
@@ -95,7 +96,6 @@ def test_a_run_leaves_history_logs_reference_and_model(trained):
     assert report["resumed_from_epoch"] == 0
     assert report["steps_per_epoch"] == 4
     assert list((run / LOGS_FOLDER).rglob("events*"))
-    assert not list((trained / "resume").iterdir())
 
     saved = trained / "model" / "1" / "Format-Serving"
     model = keras.saving.load_model(saved / KERAS_FILE)
@@ -146,6 +146,60 @@ def test_a_killed_training_ends_as_one_left_alone(tmp_path, trained, examples, m
     assert (run / HISTORY_FILE).read_text() == (whole / HISTORY_FILE).read_text()
     with np.load(run / REFERENCE_FILE) as one, np.load(whole / REFERENCE_FILE) as other:
         np.testing.assert_array_equal(one["denoised"], other["denoised"])
+
+
+@pytest.mark.usefixtures("no_signatures")
+def test_a_training_killed_before_its_outputs_were_published_trains_nothing_anew(
+    tmp_path, examples, monkeypatch
+):
+    epochs = []
+    note = callbacks.LearningRate.on_epoch_end
+    monkeypatch.setattr(
+        callbacks.LearningRate,
+        "on_epoch_end",
+        lambda self, epoch, logs=None: (epochs.append(epoch), note(self, epoch, logs)),
+    )
+    run = tmp_path / "model_run" / "1"
+    written = []
+    for _ in range(2):
+        trainer.run_fn(_fn_args(tmp_path, examples))
+        with np.load(run / REFERENCE_FILE) as reference:
+            written.append((reference["denoised"], (run / HISTORY_FILE).read_text()))
+        shutil.rmtree(run)
+    assert epochs == [0, 1, 2]
+    np.testing.assert_array_equal(written[0][0], written[1][0])
+    assert written[0][1] == written[1][1]
+
+    # Of what is published, and of other work that is done, nothing is kept.
+    other = SETTINGS.model_copy(update={"seed": 2})
+    Resume(Job.of(_fn_args(tmp_path, examples, other)), workers.Worker())
+    (kept,) = (tmp_path / "resume").iterdir()
+    assert not list(kept.iterdir())
+    unfinished.done(kept)
+    unfinished.forget(tmp_path)
+    assert not list((tmp_path / "resume").iterdir())
+
+
+@pytest.mark.usefixtures("no_signatures")
+@pytest.mark.parametrize("first", ["memory", "disk"])
+def test_a_training_that_goes_on_keeps_its_images_where_they_were(
+    tmp_path, examples, monkeypatch, first
+):
+    """Read from files they come in other batches, and free memory changes meanwhile."""
+    places = iter([first, "disk" if first == "memory" else "memory"])
+    monkeypatch.setattr(trainer_images, "place", lambda *_: next(places))
+
+    def killed(self, epoch, logs=None):
+        if epoch == 1:
+            raise _KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.LearningRate, "on_epoch_end", killed)
+        with pytest.raises(_KilledError):
+            trainer.run_fn(_fn_args(tmp_path, examples))
+    trainer.run_fn(_fn_args(tmp_path, examples))
+    report = json.loads((tmp_path / "model_run" / "1" / TRAINING_FILE).read_text())
+    assert (report["resumed_from_epoch"], report["cache"]) == (1, first)
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "device"])

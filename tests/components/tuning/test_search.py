@@ -11,6 +11,7 @@ from typing import Any
 import keras_tuner
 import pytest
 
+from components.base import unfinished
 from components.base.errors import RunError, UsageError
 from components.base.settings import Search, TunerSettings
 from components.training.hyperparameters import lay_over, tuned
@@ -244,7 +245,7 @@ def _inputs(folder: pathlib.Path) -> tuple[dict, dict, dict]:
     return {"examples": [examples]}, outputs, parameters
 
 
-def test_the_step_writes_the_best_settings_for_the_trainer_and_every_trial(tmp_path):
+def test_the_step_writes_the_best_settings_for_the_trainer_and_every_trial(tmp_path, monkeypatch):
     from tfx.components.trainer import fn_args_utils
 
     inputs, outputs, parameters = _inputs(tmp_path)
@@ -265,6 +266,16 @@ def test_the_step_writes_the_best_settings_for_the_trainer_and_every_trial(tmp_p
     best = keras_tuner.HyperParameters.from_config(json.loads(file.read_text()))
     assert tuned(best.values) == found.best_trial.settings
     assert (pathlib.Path(outputs["tuner_results"][0].uri) / TRIALS_FILE).is_file()
+
+    # Killed before they were published, they are written again, and no trial is run again.
+    (tmp_path / "Tuner").rename(tmp_path / "before")
+    (tmp_path / "Tuner").mkdir()
+    (tmp_path / "before" / "resume").rename(tmp_path / "Tuner" / "resume")
+    monkeypatch.setattr(search, "_trial", None)
+    executor.Executor().Do(inputs, outputs, parameters)
+    assert read(outputs["tuner_results"][0].uri) == found
+    monkeypatch.undo()
+    unfinished.forget(tmp_path / "Tuner")
     assert not list((tmp_path / "Tuner" / "resume").iterdir())
 
     # The same settings give the same PSNR, whatever was tried before.
