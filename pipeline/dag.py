@@ -135,5 +135,6 @@ def build(
         metadata_connection_config=(
             tfx_metadata.sqlite_metadata_connection_config(metadata) if metadata else None
         ),
-        beam_pipeline_args=[*settings.beam.pipeline_args, *workers],
+        # The last of two counts: what the user says.
+        beam_pipeline_args=[*workers, *settings.beam.pipeline_args],
     )

@@ -245,7 +245,7 @@ def publish(path: pathlib.Path | str, uri: str, last: str) -> None:
     bucket, key = _open(uri)
     folder, _, name = key.rpartition("/")
     partial = _join(folder, f".{name}.partial")
-    base = uri.removesuffix(key.strip("/"))
+    base = "{}://{}/".format(*split(uri))
     delete(base + partial)
     names = upload(path, base + partial)
     if last not in names:

@@ -38,8 +38,15 @@ class Places:
             raise UsageError(f"--pipeline-root: {error}.") from error
         root = pipeline_root.rstrip("/")
         return cls(
-            data=data or f"{root}/data",
+            data=_folder(data) or f"{root}/data",
             schema="",
-            serving=serving or f"{root}/serving/denoiser",
+            serving=_folder(serving) or f"{root}/serving/denoiser",
             pipeline_root=root,
         )
+
+
+def _folder(location: str | None) -> str | None:
+    """Without a slash at the end of a URI: what is joined to it would be below a folder without a
+    name, where nobody looks."""
+    remote = location is not None and object_store.is_remote(location)
+    return location.rstrip("/") if location and remote else location

@@ -19,6 +19,8 @@ from components.base.errors import UsageError
 
 _SECONDS = 60.0
 """Limit for a runner's word on what is to be done."""
+_END_SECONDS = 5.0
+"""Limit for the pool's workers to end by themselves; the pool has GRACE (pipeline/stopping.py)."""
 
 
 def beam_worker(
@@ -75,6 +77,7 @@ def beam_worker(
 
 
 def _pool(port: int) -> None:
+    import psutil
     from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
     denoise = pathlib.Path(sys.executable).with_name("denoise")
@@ -82,7 +85,16 @@ def _pool(port: int) -> None:
         use_process=True, port=port, container_executable=str(denoise)
     )
     print(f"Workers are started by those who ask at port {port}.", flush=True)
-    server.wait_for_termination()
+    try:
+        server.wait_for_termination()
+    finally:
+        # Beam's own way, when the interpreter ends, is not come to (pipeline/stopping.py).
+        server.stop(None)
+        workers = psutil.Process().children()
+        for worker in workers:
+            worker.terminate()
+        for worker in psutil.wait_procs(workers, _END_SECONDS)[1]:
+            worker.kill()
 
 
 def contract(

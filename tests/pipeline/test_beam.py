@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,13 +20,20 @@ import tarfile
 import time
 
 import apache_beam as beam
+import grpc
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from apache_beam.internal import pickler
 from apache_beam.portability import common_urns, python_urns
-from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.portability.api import (
+    beam_fn_api_pb2,
+    beam_fn_api_pb2_grpc,
+    beam_runner_api_pb2,
+    endpoints_pb2,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.components.statistics_gen import executor as stock_statistics
@@ -123,7 +131,7 @@ def _process(command: list[str], port: int, folder: pathlib.Path):
                     if not probe.connect_ex(("localhost", port)):
                         break
                 time.sleep(0.2)
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait()
@@ -150,6 +158,34 @@ def strict(tmp_path_factory):
             "--environment_type=EXTERNAL",
             f"--environment_config=localhost:{pool_port}",
         ]
+
+
+def test_a_pool_that_is_stopped_stops_its_workers(tmp_path):
+    (port,) = free_ports(1)
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "beam-worker",
+        "--worker_pool",
+        "--port",
+        str(port),
+    ]
+    with (
+        _process(command, port, tmp_path / "pool") as pool,
+        grpc.insecure_channel(f"localhost:{port}") as channel,
+    ):
+        service = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
+        # It waits for an answer to come from there.
+        with socket.create_server(("localhost", 0)) as silent:
+            at = endpoints_pb2.ApiServiceDescriptor(url=f"localhost:{silent.getsockname()[1]}")
+            service.StartWorker(
+                beam_fn_api_pb2.StartWorkerRequest(worker_id="1", provision_endpoint=at)
+            )
+            (worker,) = psutil.Process(pool.pid).children()
+            pool.terminate()
+            assert pool.wait(60) == 128 + signal.SIGTERM
+            assert not worker.is_running()
 
 
 def _leaves(pipeline):

@@ -9,6 +9,7 @@ import pytest
 
 from components.base import object_store
 from components.base.errors import DataError, RunError
+from components.base.places import Places
 from components.push import pusher as push
 from components.push import versions
 from tests import gcs
@@ -80,6 +81,17 @@ def test_pushed_versions_are_found_and_old_ones_leave(bucket, tmp_path):
     }
     assert versions.latest(serving, str(models[2])) == str(pushed[1])
     assert versions.latest(serving, None) == str(pushed[2])
+
+
+def test_a_slash_at_the_end_of_a_folder_changes_nothing(bucket, tmp_path):
+    model = _saved_model(tmp_path / "model", "1")
+    object_store.publish(model, f"{bucket}/a/b/", last="saved_model.pb")
+    names = ["saved_model.pb", "variables/variables.index"]
+    assert object_store.files(f"{bucket}/a/b/") == names
+    assert object_store.files(f"{bucket}/a") == [f"b/{name}" for name in names]
+    given = Places.under(f"{bucket}/root/", data=f"{bucket}/data/", serving=f"{bucket}/serving/")
+    assert given == Places(f"{bucket}/data", "", f"{bucket}/serving", f"{bucket}/root")
+    assert Places.under(bucket, data="/").data == "/"
 
 
 @pytest.mark.parametrize("failing_copy", [0, 1])

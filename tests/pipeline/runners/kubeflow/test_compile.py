@@ -51,6 +51,17 @@ def test_images_and_resources_are_those_of_the_settings(spec):
     assert "accelerator" not in statistics["resources"]
 
 
+def test_an_image_given_for_beams_workers_goes_before_the_steps_own(places):
+    from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
+
+    for given in ("", "--sdk_container_image=WORKER, "):
+        settings = config.load(overrides=[f"beam.args=[{given}--sdk_worker_parallelism=2]"])
+        spec = compile.compile(settings, "denoise:1", places)
+        arguments = _container(spec, "Transform")["args"]
+        options = PipelineOptions(arguments).view_as(WorkerOptions)
+        assert options.sdk_container_image == ("WORKER" if given else "denoise:1")
+
+
 def test_steps_that_look_outside_are_cached_by_what_they_saw(spec):
     tasks = spec["root"]["dag"]["tasks"]
     for step, (parameter, _) in dag.LATE.items():
