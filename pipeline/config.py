@@ -5,14 +5,16 @@ What there is to set is in components/base/settings.py.
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any
 
 import pydantic
-import yaml
 
+from components.base import yaml_text
 from components.base.errors import UsageError
+from components.base.files import shown
 from components.base.settings import DEFAULT_PRESET, Settings
 
 PRESETS = pathlib.Path(__file__).parent / "presets"
@@ -34,16 +36,19 @@ def load(preset: str = DEFAULT_PRESET, overrides: Iterable[str] = ()) -> Setting
       UsageError: no such preset, or a value that is not what its field expects.
     """
     path = PRESETS / f"{preset}.yaml"
-    if not path.exists():
+    if preset not in preset_names():
         path = pathlib.Path(preset)
-        if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        # Of a name that is too long `is_file` raises an error.
+        if path.suffix not in (".yaml", ".yml") or not os.path.isfile(path):
             raise UsageError(
-                f"--preset {preset}: there is no such preset. "
+                f"--preset {shown(preset)}: there is no such preset. "
                 f"Take one of {', '.join(preset_names())}, or the path of a .yaml file."
             )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml_text.read(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UsageError(f"--preset {shown(path)}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:
         raise UsageError(f"--preset {path}: not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"--preset {path}: expected sections and fields, found {values!r}.")
@@ -60,8 +65,8 @@ def _lay_over(values: dict[str, Any], override: str) -> None:
             f"--set {override}: expected section.field=value, for example training.epochs=3."
         )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml_text.read(text)
+    except ValueError as error:
         raise UsageError(f"--set {override}: the value is not YAML: {error}") from error
     *sections, name = field.split(".")
     for section in sections:

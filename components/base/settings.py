@@ -9,6 +9,9 @@ from __future__ import annotations
 import ast
 import math
 import pathlib
+import re
+import types
+import typing
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -30,11 +33,26 @@ FASHION_MNIST_CLASSES = (
 )
 
 
+_SHORT_FORM = re.compile(r"\b([A-Za-z_]\w*)\s*:\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
+
+
+def noise_tree(expression: str) -> ast.expr:
+    """The syntax tree of a noise expression, `gaussian:0.5` taken for `gaussian(0.5)`.
+
+    Raises:
+      ValueError: it is not even one; components.noise knows the names.
+    """
+    try:
+        return ast.parse(_SHORT_FORM.sub(r"\1(\2)", expression.strip()), mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error)) from error
+
+
 def _check_noise(expression: str) -> str:
     """Refuses what is not even a noise expression; components.noise knows the names."""
     try:
-        node = ast.parse(expression, mode="eval").body
-    except SyntaxError as error:
+        node = noise_tree(expression)
+    except ValueError as error:
         raise ValueError(
             f"{expression!r} is not a noise: write name(parameter=value), for example "
             "salt_pepper(rate=0.1), joined by + to apply one after the other"
@@ -50,8 +68,29 @@ Module = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 NoiseExpression = Annotated[str, pydantic.AfterValidator(_check_noise)]
 
 
+def _kinds(annotation: Any) -> set[type]:
+    """The plain types that an annotation allows at its outermost."""
+    origin = typing.get_origin(annotation)
+    if origin is Literal:
+        return {type(value) for value in typing.get_args(annotation)}
+    if origin in (typing.Union, types.UnionType, Annotated):
+        return set().union(*map(_kinds, typing.get_args(annotation)))
+    return {origin or annotation}
+
+
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        assert info.field_name is not None
+        takes = _kinds(cls.model_fields[info.field_name].annotation)
+        if isinstance(value, bool) and takes & {int, float} and bool not in takes:
+            raise ValueError("Input should be a number, not true or false")
+        return value
 
 
 class ImageSettings(_Section):
@@ -162,8 +201,10 @@ class TrainingSettings(_Section):
     """`auto`: mixed_bfloat16 on a GPU; on a CPU what trains this model fastest, measured once."""
     jit_compile: Annotated[
         Literal["auto", "on", "off"],
-        # What YAML makes of a bare on and off.
-        pydantic.BeforeValidator(lambda value: {True: "on", False: "off"}.get(value, value)),
+        # What YAML 1.1 makes of a bare on and off.
+        pydantic.BeforeValidator(
+            lambda value: ("off", "on")[value] if isinstance(value, bool) else value
+        ),
     ] = "auto"
     """XLA. `auto`: on with a GPU, but not with several machines; it is 2 to 3 times slower on a
     CPU."""

@@ -71,6 +71,7 @@ def unet(
         "unet",
         widths,
         activation,
+        {"position": position, "limits": limits},
         blocks=(blocks, 0),
         mixer_blocks=(mixer_blocks, 0),
         mixer_tokens=(mixer_tokens, 1),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ast
-import re
 from typing import Any
 
 from components.base.errors import UsageError
+from components.base.settings import noise_tree
 from components.noise.base import NOISES, Noise
 from components.noise.chain import Chain
-
-_SHORT_FORM = re.compile(r"\b([A-Za-z_]\w*)\s*:\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
 
 
 def parse(expression: str) -> Noise:
@@ -33,11 +31,10 @@ def parse(expression: str) -> Noise:
         is known.
     """
     try:
-        node = ast.parse(_SHORT_FORM.sub(r"\1(\2)", expression.strip()), mode="eval").body
-        return _noise(node)
+        return _noise(noise_tree(expression))
     except UsageError as error:
         raise UsageError(f"{expression!r}: {error}") from None
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{expression!r} is not a noise: write name(parameter=value), joined by + to apply one "
             f"after the other. Known: {_known()}."
@@ -54,6 +51,8 @@ def _noise(node: ast.expr) -> Noise:
         for keyword in node.keywords:
             if keyword.arg is None:
                 raise UsageError("** is not part of a noise expression.")
+            if keyword.arg in named:
+                raise UsageError(f"{node.func.id}: {keyword.arg} is given twice.")
             named[keyword.arg] = _argument(keyword.value)
         return _make(node.func.id, [_argument(argument) for argument in node.args], named)
     raise UsageError(
@@ -67,7 +66,7 @@ def _argument(node: ast.expr) -> Any:
         return _noise(node)
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         raise UsageError(
             f"expected a number, a range (low, high) or a noise, found {ast.unparse(node)!r}."
         ) from None

@@ -81,7 +81,8 @@ class Mixture(Noise):
             if isinstance(count, int)
             else [ops.cast(count, "float32") * float(share) for share in shares]
         )
-        firsts = [_floor(border) for border in borders]
+        # A share may be rounded to all of [0, N), and the last one has a part all the same.
+        firsts = [_least(_floor(border), count - 1) for border in borders]
         parts = []
         for noise, first, last in zip(self.noises, [0, *firsts], [*firsts, count - 1], strict=True):
             part = images[first : last + 1]
@@ -112,6 +113,10 @@ class Mixture(Noise):
 def _floor(number: Any) -> Any:
     """The whole part, a Python int of a Python number."""
     return int(number) if isinstance(number, float) else ops.cast(ops.floor(number), "int32")
+
+
+def _least(one: Any, other: Any) -> Any:
+    return min(one, other) if isinstance(one, int) else ops.minimum(one, other)
 
 
 def _joined(one: Any, other: Any, here: Any) -> Any:

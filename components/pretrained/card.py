@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pydantic
-import yaml
 
+from components.base import yaml_text
 from components.base.errors import ModelError
 from components.base.files import shown, signed, whole
 from components.base.settings import ImageSettings, ModelSettings, NoiseSettings
@@ -91,14 +91,14 @@ def read(path: pathlib.Path) -> Card:
       ModelError: there is none, or it is none.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml_text.read(path.read_text(encoding="utf-8"))
         return Card.model_validate(values)
     except OSError as error:
         raise ModelError(
             f"{shown(path)}: the card of the model cannot be read: {error.strerror}. "
             "`denoise keep` writes it beside the Keras file."
         ) from error
-    except (UnicodeDecodeError, yaml.YAMLError, pydantic.ValidationError) as error:
+    except ValueError as error:
         raise ModelError(f"{shown(path)}: is no card of a model: {error}") from error
 
 
@@ -111,6 +111,4 @@ def write(card: Card, path: pathlib.Path) -> None:
 def text(card: Card) -> str:
     """A card as YAML."""
     values = card.model_dump(mode="json")
-    return yaml.safe_dump(
-        values, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
+    return yaml_text.written(values, width=100, default_flow_style=None)

@@ -6,8 +6,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-import yaml
-
+from components.base import yaml_text
 from components.evaluation.result import SMALLER_IS_BETTER
 from components.page.figures import Plot
 from components.page.template import environment, made, style
@@ -80,7 +79,7 @@ def render(
         hardest=contents.worst,
         error_scale=pictures.ERROR_SCALE,
         total_quantiles=list(contents.distributions[0].denoised_quantiles),
-        settings_yaml=yaml.safe_dump(contents.settings, sort_keys=False, allow_unicode=True),
+        settings_yaml=yaml_text.written(contents.settings),
         style=style(),
         made=made(),
     )

@@ -7,8 +7,7 @@ import pathlib
 import shlex
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from components.base import yaml_text
 from components.base.errors import ModelError, UsageError, WorkspaceError
 from components.base.settings import GIVEN, Settings
 from components.csv_ingestion.result import STEPS as INGESTIONS
@@ -175,7 +174,7 @@ def command(settings: Settings, fashion_mnist: bool) -> str:
         )
         for field, (value, default) in fields.items():
             if value != default and field not in _OF_THE_FOLDER:
-                text = yaml.safe_dump(value, default_flow_style=True, width=10**9)
+                text = yaml_text.written(value, default_flow_style=True, width=10**9)
                 text = text.removesuffix("\n").removesuffix("\n...")
                 parts.append(f"--set {shlex.quote(f'{field}={text}')}")
     return " ".join(parts)

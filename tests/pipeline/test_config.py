@@ -6,6 +6,7 @@ import yaml
 
 from components.base.errors import UsageError
 from components.base.settings import DEFAULT_PRESET
+from components.noise import parse
 from pipeline import config
 
 
@@ -71,6 +72,21 @@ def test_settings_are_frozen():
         ("training.epochs.more=1", "training.epochs"),
         ("preset.more=1", "not a section"),
         ("training.epochs=[", "not YAML"),
+        ("training.epochs=" + "[" * 5000, "not YAML: it is nested too deeply"),
+        ("training.epochs=" + "9" * 5000, "not YAML"),
+        ("training.epochs={[a]: 1}", "not YAML"),
+        ("training={epochs: 3, epochs: 4}", "the key 'epochs' is given twice"),
+        ("training.epochs=1:30", "training.epochs"),
+        ("training.epochs=yes", "training.epochs"),
+        ("training.epochs=true", "training.epochs: Value error, Input should be a number"),
+        ("training.clip_norm=true", "training.clip_norm"),
+        ("image.channels=true", "image.channels"),
+        ("training.learning_rate=.inf", "training.learning_rate"),
+        ("training.learning_rate=1e400", "training.learning_rate"),
+        ("evaluation.min_gain=-.inf", "evaluation.min_gain"),
+        ("evaluation.thresholds={'*': {psnr: .nan}}", "evaluation.thresholds.*.psnr"),
+        ("training.jit_compile=[on]", "training.jit_compile"),
+        ("training.jit_compile=1", "training.jit_compile"),
     ],
 )
 def test_a_wrong_override_is_named(override, named):
@@ -101,7 +117,9 @@ def test_a_preset_may_be_a_file_of_ones_own(tmp_path):
     assert settings.training.epochs == 5
 
 
-@pytest.mark.parametrize("text", ["- a\n- list\n", "{not: [yaml"])
+@pytest.mark.parametrize(
+    "text", ["- a\n- list\n", "{not: [yaml", "training: {epochs: 3}\ntraining: {batch_size: 7}\n"]
+)
 def test_a_broken_preset_file_is_named(tmp_path, text):
     file = tmp_path / "broken.yaml"
     file.write_text(text)
@@ -110,10 +128,41 @@ def test_a_broken_preset_file_is_named(tmp_path, text):
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(UsageError, match="default"):
-        config.load("nosuch")
+    for name in ("nosuch", "", ".", "a/../default", "n" * 300, "n" * 300 + ".yaml", "a\0.yaml"):
+        with pytest.raises(UsageError, match="default"):
+            config.load(name)
 
 
-@pytest.mark.parametrize("value", ["on", "off", "auto"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2020-13-45", "2020-13-45"),
+        ("2026-01-02", "2026-01-02"),
+        ("no", "no"),
+        ("'1e3'", "1e3"),
+        ("null and void", "null and void"),
+    ],
+)
+def test_a_text_is_what_is_written(text, value):
+    assert config.load(overrides=[f"description={text}"]).description == value
+
+
+def test_a_number_may_have_an_exponent_and_no_point():
+    space = "{training.learning_rate: {choices: [1e-3, 6e-3]}}"
+    settings = config.load(overrides=[f"tuner.search_space={space}", "training.clip_norm=1e1"])
+    assert settings.tuner.search_space["training.learning_rate"].choices == (1e-3, 6e-3)
+    assert settings.training.clip_norm == 10.0
+
+
+@pytest.mark.parametrize("value", ["gaussian:0.2", " gaussian(0.2)", "salt_pepper:0.1+gaussian:1"])
+def test_a_noise_is_written_as_everywhere(value):
+    settings = config.load(overrides=[f"noise.training={value!r}"])
+    assert str(parse(settings.noise.training)) == str(parse(value))
+
+
+@pytest.mark.parametrize("value", ["on", "off", "auto", "'on'"])
 def test_xla_is_switched_as_it_is_written(value):
-    assert config.load(overrides=[f"training.jit_compile={value}"]).training.jit_compile == value
+    set_so = config.load(overrides=[f"training.jit_compile={value}"])
+    assert set_so.training.jit_compile == value.strip("'")
+    given = {"training": {"jit_compile": True}}
+    assert config.validate(given, "YAML 1.1").training.jit_compile == "on"

@@ -56,6 +56,12 @@ def test_arguments_change_the_network_not_its_interface(arguments, shape):
         ({"mixer_blocks": 1.5}, "mixer_blocks is 0 or more, was 1.5"),
         ({"mixer_channels": 0}, "mixer_channels is 1 or more, was 0"),
         ({"activation": "sharp"}, "activation.*'sharp'"),
+        ({"activation": "glu"}, "activation.*'glu'"),
+        ({"activation": "threshold"}, "activation.*'threshold'"),
+        ({"widths": [True]}, "widths"),
+        ({"blocks": True}, "blocks is 0 or more, was True"),
+        ({"position": "no"}, "position is true or false, was 'no'"),
+        ({"limits": 0}, "limits is true or false, was 0"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, said):

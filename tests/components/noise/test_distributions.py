@@ -141,6 +141,21 @@ def test_a_chain_is_its_links_in_order_clipped_in_between(draw):
     same_distribution(noisy, reference)
 
 
+@pytest.mark.parametrize("weights", ["1e8, 1", "1, 1e-8", "1, 1e-20", "1, 1, 1e-9"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_share_of_nearly_nothing_loses_no_image(weights, compiled):
+    noises = ["none", "none", "none"][: weights.count(",") + 1]
+    mixture = parse(f"mixture({', '.join(noises)}, weights=({weights}))")
+
+    def noisy(images):
+        return mixture(images, training=True)
+
+    if compiled:
+        noisy = tf.function(noisy, [tf.TensorSpec((None, 2, 2, 1))])
+    for count in (0, 1, 8, 64):
+        assert noisy(tf.zeros((count, 2, 2, 1))).shape[0] == count
+
+
 def test_a_mixture_takes_its_noises_by_weight(draw):
     noisy = draw(
         "mixture(dropout(rate=1), none, salt_pepper(1, binary=True), weights=(1, 2, 1))", 0.5
