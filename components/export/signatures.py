@@ -207,8 +207,8 @@ class _AnySize(_Endpoints):
         found = tf.shape(images)
         expected = f"image: expected shape (N, height, width, {channels}), found"
         # Filled up, so that sizes can be compared whatever their number.
-        sizes = tf.concat([found, tf.zeros(4, tf.int32)], axis=0)[1:4]
-        right = tf.equal(tf.rank(images), 4) & tf.equal(sizes[2], channels)
+        sizes = tf.concat([found, -tf.ones(5, tf.int32)], axis=0)[1:5]
+        right = tf.reduce_all(tf.equal(sizes[2:], (channels, -1)))
         right &= tf.reduce_all(sizes[:2] > 0)
         with tf.control_dependencies([tf.debugging.Assert(right, [expected, found], summarize=8)]):
             size = tf.identity(sizes[:2])
@@ -243,10 +243,11 @@ def _sized(name: str, values: Any, each: tuple[int, ...]) -> Any:
     import tensorflow as tf
 
     found = tf.shape(values)
-    same_rank = tf.equal(tf.rank(values), len(each) + 1)
-    # Filled up, so that sizes can be compared whatever their number.
-    sizes = tf.concat([found, tf.zeros(len(each) + 1, tf.int32)], axis=0)[1 : len(each) + 1]
-    same = same_rank & tf.reduce_all(tf.equal(sizes, each))
+    # Filled up, so that sizes can be compared whatever their number. (The rank is that of the
+    # signature, for TensorFlow.)
+    ends = -tf.ones(len(each) + 2, tf.int32)
+    sizes = tf.concat([found, ends], axis=0)[1 : len(each) + 2]
+    same = tf.reduce_all(tf.equal(sizes, (*each, -1)))
     expected = f"{name}: expected shape (N, {', '.join(map(str, each))}), found"
     failed = tf.debugging.Assert(same, [expected, found], summarize=8)
     with tf.control_dependencies([failed]):

@@ -31,7 +31,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from components.base.files import shown
-from components.image.reader import frames, opened
+from components.image.reader import frames, layout_of, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -98,8 +98,11 @@ def read_picture(path: str | os.PathLike[str], content: bytes | None = None) -> 
                 pixels, alpha = _deep_grey(turned, kind, tags)
             else:
                 pixels, alpha = _eight_bits(turned)
-        # One of CMYK says nothing of the RGB it was made into.
-        profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
+        profile = image.info.get("icc_profile")
+        # One of CMYK says nothing of the RGB it was made into, nor one of RGB of a grey palette.
+        kind_of_colours = b"GRAY" if pixels.shape[-1] == 1 else b"RGB "
+        if profile and profile[16:20] != kind_of_colours:  # ICC.1:2022, 7.2
+            profile = None
     return Picture(pixels, alpha, profile, notes)
 
 
@@ -151,12 +154,7 @@ def _eight_bits(image: Image) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _has_layout(image: Any, layouts: tuple[str, ...]) -> bool:
-    return any(_layout(tile).startswith(layouts) for tile in image.tile)
-
-
-def _layout(tile: Any) -> str:
-    arguments = tile[3]
-    return arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
+    return layout_of(image).startswith(layouts)
 
 
 def _deep_colour(image: Any, again: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -166,7 +164,7 @@ def _deep_colour(image: Any, again: Any) -> tuple[np.ndarray, np.ndarray | None]
     bytes were the other way round: the upper bytes, then the lower ones.
     """
     key = image.info.get("transparency")
-    layout = _layout(image.tile[0])
+    layout = layout_of(image)
     grey, unused = layout.startswith("LA"), layout.startswith("RGBX")
     if grey:
         # Four bytes, as they are: grey and alpha, the upper byte first.

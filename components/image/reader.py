@@ -147,6 +147,7 @@ def opened(source: Any, name: str) -> Iterator[Image]:
     try:
         with PIL.Image.open(source, formats=_FORMATS) as image:
             _check_planes(image)
+            _correct(image)
             yield image
     except DenoiseError:
         raise
@@ -167,6 +168,25 @@ def _check_planes(image: Image) -> None:
         )
 
 
+def layout_of(image: Any) -> str:
+    """Pillow's name of how the values of a pixel lie in the file; "" if it has none."""
+    if not image.tile:
+        return ""
+    arguments = image.tile[0][3]
+    return arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""
+
+
+def _correct(image: Image) -> None:
+    """Puts right what Pillow tells of a file."""
+    # It scales a pixel of 2 or 4 bits to 8, and leaves the transparent one as it is.
+    scale = {"L;2": 85, "L;4": 17}.get(layout_of(image))
+    if scale and isinstance(image.info.get("transparency"), int):
+        image.info["transparency"] *= scale
+    # It turns by the orientation in XMP, too, where the EXIF has none. Viewers do not.
+    for name in ("xmp", "XML:com.adobe.xmp"):
+        image.info.pop(name, None)
+
+
 class _Decoded:
     """A decoded image as a viewer shows it, and how its parts become pixels.
 
@@ -180,6 +200,9 @@ class _Decoded:
         import PIL.ImageOps
 
         self.notes = frames(image)
+        if layout_of(image).startswith("RGB;16") and "transparency" in image.info:
+            # Pillow compares the upper bytes alone.
+            raise ValueError("transparency with 16 bits")
         self._kind, self._tags = image.format, getattr(image, "tag_v2", {})
         self._channels = channels
         image.load()
@@ -278,8 +301,9 @@ def _luma(rgb: Any) -> Any:
 def read_in_graph(encoded: Any, channels: int) -> Any:
     """`read_image` of a PNG or JPEG in TensorFlow operations, for a signature.
 
-    Equal to it pixel for pixel, but for 16-bit colour (within one level), CMYK (within a few)
-    and the orientation of a PNG, which is not looked for.
+    Equal to it pixel for pixel, but for 16-bit colour (within one level, two with transparency;
+    that of a single colour is taken, too), CMYK (within a few) and the orientation of a PNG, which
+    is not looked for.
 
     Args:
       encoded: string (), the file's bytes.
@@ -306,7 +330,10 @@ def read_in_graph(encoded: Any, channels: int) -> Any:
         def opaque_unless_told() -> Any:
             # The alpha channel that TensorFlow adds to less than 8 bits is not opaque, so it is
             # asked for only where there is one.
-            told = tf.size(_places(_head(encoded), b"tRNS")) > 0
+            # A text may say tRNS, too; a chunk of 16 entries at most is one with three zeros.
+            head = _head(encoded)
+            length = tf.maximum(_places(head, b"tRNS")[:, None] - (4, 3, 2), 0)
+            told = tf.reduce_any(tf.reduce_all(tf.equal(tf.gather(head, length), 0), axis=1))
             return tf.cond(told, transparent, lambda: tf.io.decode_png(encoded, channels=3))
 
         depth = tf.strings.substr(encoded, 24, 1)  # PNG 1.2, 4.1.1
@@ -478,7 +505,7 @@ def _orientation(encoded: Any) -> Any:
     """The orientation in a JPEG's EXIF (a TIFF header and directory), 1 if there is none."""
     import tensorflow as tf
 
-    mark, tag, short = b"Exif\0\0", 0x0112, 3
+    mark, tag, short, long = b"Exif\0\0", 0x0112, 3, 4
     head = _head(encoded)
     found = _places(head, mark)
     # A zero at the end is what is read beyond it.
@@ -499,8 +526,10 @@ def _orientation(encoded: Any) -> Any:
 
         directory = start + number(start + 4, 4)
         entries = directory + 2 + 12 * tf.range(tf.minimum(number(directory, 2), 1 << 10))
-        is_it = tf.equal(number(entries, 2), tag) & tf.equal(number(entries + 2, 2), short)
-        values = tf.boolean_mask(number(entries + 8, 2), is_it)
+        kind = number(entries + 2, 2)
+        values = tf.where(tf.equal(kind, long), number(entries + 8, 4), number(entries + 8, 2))
+        is_it = tf.equal(number(entries, 2), tag) & (tf.equal(kind, short) | tf.equal(kind, long))
+        values = tf.boolean_mask(values, is_it)
         value = tf.concat([values, [1]], axis=0)[0]
         return tf.where((value >= 1) & (value <= 8), value, 1)
 

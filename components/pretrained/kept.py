@@ -59,7 +59,7 @@ class Kept:
         try:
             with PIL.Image.open(self.sheet) as opened:
                 pixels = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
-        except OSError as error:
+        except (OSError, PIL.Image.DecompressionBombError) as error:
             raise ModelError(f"{shown(self.sheet)}: cannot be read: {error}") from error
         rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
         if pixels.shape[:2] != (rows * height, columns * width) or not pixels.size:
@@ -103,7 +103,8 @@ def find(name: str) -> Kept:
         file = SHIPPED / f"{name}{_SUFFIX}"
     else:
         file = pathlib.Path(name)
-        if file.suffix != _SUFFIX or not file.is_file():
+        # Of a name that is too long `is_file` raises an error.
+        if file.suffix != _SUFFIX or not os.path.isfile(file):
             raise UsageError(
                 f"--pretrained {shown(name)}: there is no such model. Take "
                 f"{' or '.join((*names(), f'the path of a {_SUFFIX} file'))}, which `denoise keep` "

@@ -99,7 +99,8 @@ def test_encoded_images_of_different_sizes(servable, model):
 
 
 @pytest.mark.parametrize(
-    "shape", [(2, 0, 5, 3), (2, 5, 0, 3), (2, 5, 5, 1), (5, 5, 3), (), (1, 1, 5, 5, 3)]
+    "shape",
+    [(2, 0, 5, 3), (2, 5, 0, 3), (2, 5, 5, 1), (5, 5, 3), (), (1, 1, 5, 5, 3), (1, 5, 5, 3, 2)],
 )
 def test_what_is_no_image_is_told_what_was_expected(servable, shape):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"shape \(N, height, width, 3\)"):

@@ -135,6 +135,13 @@ def test_encode_gives_the_code(exported, servable):
         ("serving_default", (), np.float32, r"image: expected shape \(N, 28, 28, 1\)"),
         # As many values as an image has: not to be taken for one.
         ("predict_pixels", (784, 1), np.int32, r"pixels: expected shape \(N, 784\)"),
+        (
+            "serving_default",
+            (2, 28, 28, 1, 2),
+            np.float32,
+            r"image: expected shape \(N, 28, 28, 1\)",
+        ),
+        ("predict_pixels", (2, 784, 2), np.int32, r"pixels: expected shape \(N, 784\)"),
         ("predict_pixels", (2, 783), np.int32, r"pixels: expected shape \(N, 784\)"),
         ("predict_pixels", (784,), np.int32, r"pixels: expected shape \(N, 784\)"),
     ],

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from components.base.errors import DataError
 from components.image.picture import Picture, read_picture, write_picture
 from components.image.reader import read_image
+from tests.components.image.png import png
 
 CASES = pathlib.Path(__file__).parents[2] / "cases"
 
@@ -54,7 +55,9 @@ def test_what_is_written_is_read_again(tmp_path_factory, size, dtype, channels, 
     else:
         values = random.integers(0, np.iinfo(dtype).max, (*size, 4), dtype, endpoint=True)
     alpha = values[..., 3:] if transparent else None
-    picture = Picture(values[..., :channels], alpha, profile=b"not really one" * 20)
+    # What it says of itself is where it should be.
+    profile = b"not really one, " + (b"GRAY" if channels == 1 else b"RGB ") + bytes(99)
+    picture = Picture(values[..., :channels], alpha, profile=profile)
     path = write(picture, tmp_path_factory.mktemp("written"))
     assert_shows(path, picture.pixels, alpha)
     assert read_picture(path).profile == picture.profile
@@ -125,23 +128,6 @@ def test_what_pillow_reads_wrongly_is_refused(tmp_path, compression, order):
             read_picture(file)
 
 
-def png(
-    kind: int, bits: int, rows: bytes, *chunks: tuple[bytes, bytes], size: tuple[int, int] = (2, 1)
-) -> bytes:
-    """A PNG of 2x1 pixels, or one that says it has more."""
-    head = struct.pack(">IIBBBBB", *size, bits, kind, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n"
-    for name, data in (
-        (b"IHDR", head),
-        *chunks,
-        (b"IDAT", zlib.compress(b"\0" + rows)),
-        (b"IEND", b""),
-    ):
-        content += struct.pack(">I", len(data)) + name + data
-        content += struct.pack(">I", zlib.crc32(name + data))
-    return content
-
-
 @pytest.mark.parametrize(("kind", "values"), [(0, [[700], [701]]), (2, [[1, 2, 3], [1, 2, 259]])])
 def test_one_transparent_colour_of_sixteen_bits(tmp_path, kind, values):
     rows = np.array(values, ">u2").tobytes()
@@ -167,6 +153,10 @@ def test_eight_bits(tmp_path):
     palette = PIL.Image.fromarray(rgba[..., :3]).quantize(8)
     palette.save(path)
     assert_shows(path, np.asarray(palette.convert("RGB")))
+    grey = PIL.Image.fromarray(rgba[..., 0]).convert("P")
+    grey.save(path, icc_profile=bytes(16) + b"RGB " + bytes(99))
+    assert_shows(path, rgba[..., :1])
+    assert read_picture(path).profile is None  # PNG forbids that of colours in a grey file
     PIL.Image.fromarray(rgba[..., 0]).save(tmp_path / "a.gif")
     assert_shows(tmp_path / "a.gif", rgba[..., :1])
     palette.save(path, transparency=bytes([0, 100]))

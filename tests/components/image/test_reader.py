@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from components.base.errors import DataError
+from components.image.picture import read_picture
 from components.image.reader import (
     SmallImageError,
     read_batch_in_graph,
@@ -23,6 +24,7 @@ from components.image.reader import (
     read_in_graph,
     read_patches,
 )
+from tests.components.image.png import png
 
 CASES = pathlib.Path(__file__).parents[2] / "cases"
 HEIGHT, WIDTH = 5, 7
@@ -295,6 +297,56 @@ def test_a_graph_reads_the_same(in_graph, batch_in_graph, tmp_path):
     cmyk = (CASES / "cmyk.jpg").read_bytes()
     wanted = read_image(CASES / "cmyk.jpg", 1).pixels.astype(int)
     assert np.abs(in_graph[1](cmyk).numpy() - wanted).max() <= 12
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("told", ["nothing", "a text", "one is transparent"])
+def test_few_bits_are_read_as_they_are(in_graph, tmp_path, bits, told):
+    """Transparent: the value 1, where it is not only written about."""
+    values = np.arange(8 // bits) % 2**bits
+    chunks = {
+        "nothing": [],
+        "a text": [(b"tEXt", b"Comment\0about tRNS")],
+        "one is transparent": [(b"tRNS", b"\0\1")],
+    }[told]
+    row = int("".join(f"{value:0{bits}b}" for value in values), 2)
+    content = png(0, bits, bytes([row]), *chunks, size=(len(values), 1))
+    wanted = values * 255 // (2**bits - 1)
+    alpha = np.full(len(values), 255)
+    if told == "one is transparent":
+        alpha[values == 1] = 0
+    (tmp_path / "file.png").write_bytes(content)
+    read = read_image(tmp_path / "file.png", 1)
+    shown = np.where(alpha == 0, 255, wanted)
+    np.testing.assert_array_equal(read.pixels.ravel(), shown)
+    assert bool(read.notes) == (alpha.min() == 0)
+    np.testing.assert_array_equal(in_graph[1](content).numpy().ravel(), shown)
+    picture = read_picture(tmp_path / "file.png")
+    np.testing.assert_array_equal(picture.pixels[..., 0].ravel(), wanted)
+    found = np.full(len(values), 255) if picture.alpha is None else picture.alpha.ravel()
+    np.testing.assert_array_equal(found, alpha)
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_refused(tmp_path):
+    rows = np.array([[256, 512, 768], [257, 513, 769]], ">u2").tobytes()
+    (tmp_path / "a.png").write_bytes(png(2, 16, rows, (b"tRNS", rows[:6])))
+    with pytest.raises(DataError, match=r"a\.png.*transparency with 16 bits"):
+        read_image(tmp_path / "a.png", 3)
+
+
+def test_an_orientation_is_that_of_the_exif(in_graph, tmp_path):
+    """As viewers do it: none in XMP, and of the EXIF one of either kind of number."""
+    values = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    image = PIL.Image.fromarray(values)
+    xmp = b'<x xmlns:tiff="t" tiff:Orientation="6"/>'
+    long = b"Exif\0\0MM\0*\0\0\0\x08" + b"\0\1\x01\x12\0\4\0\0\0\1\0\0\0\6\0\0\0\0"
+    for options, turned in (({"xmp": xmp}, False), ({"exif": long}, True)):
+        image.save(tmp_path / "a.jpg", **options)
+        shape = (WIDTH, HEIGHT, 3) if turned else (HEIGHT, WIDTH, 3)
+        read = read_image(tmp_path / "a.jpg", 3).pixels
+        assert read.shape == shape
+        np.testing.assert_array_equal(in_graph[3]((tmp_path / "a.jpg").read_bytes()), read)
+        assert read_picture(tmp_path / "a.jpg").pixels.shape == shape
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"text", b"\x89PNG\r\n", b"\xff\xd8\xff\xe0"])
