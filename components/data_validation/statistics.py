@@ -30,6 +30,8 @@ from components.base.shards import batches, shards
 from components.data_validation.result import STATISTICS_FILE
 
 _BATCH = 1_000
+_MOST_LABELS = 16_384
+"""Different ones that are all counted: the report has a row for each class."""
 """Examples whose statistics are computed at a time: TFDV's own default."""
 
 
@@ -62,8 +64,10 @@ class Executor(BeamExecutor):
         planned = [(split, path) for split in splits for path in shards(examples, split)]
         options = tfdv.StatsOptions(
             schema=schema,
-            # Exact up to 16,384 different labels, and one transform in place of forty.
+            # Exact up to _MOST_LABELS, and one transform in place of forty.
             experimental_use_sketch_based_topk_uniques=True,
+            # Each label has its count: the report shows those of all classes.
+            num_rank_histogram_buckets=_MOST_LABELS,
             # Batches are as large as they should be: none waits to be joined with others.
             desired_batch_size=1,
         )

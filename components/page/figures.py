@@ -39,6 +39,8 @@ STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "denoise",
     "text.color": INK,
+    # Names of classes and files may hold dollars.
+    "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
 }

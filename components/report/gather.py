@@ -192,9 +192,12 @@ def distributions(per_image: dict[str, np.ndarray], noises: list[str]) -> list[D
       noises: In the order wanted.
     """
     both = np.concatenate([per_image["psnr"], per_image["noisy_psnr"]])
+    # Where the model's answer holds what is no number, neither the figure is one.
+    both = both[~np.isnan(both)]
     # An image that is as it was has a PSNR of 100 dB, far off: it is counted in the last bin.
     finite = both[both < EQUAL]
-    low, high = math.floor(both.min()), math.ceil(np.max(finite, initial=both.min()))
+    low = math.floor(np.min(both, initial=EQUAL))
+    high = math.ceil(np.max(finite, initial=low))
     edges = np.linspace(low, max(high, low + 1), BINS + 1)
     distributions = []
     for noise in noises:

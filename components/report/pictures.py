@@ -13,7 +13,6 @@ from components.report.inputs import Artifacts
 
 ERROR_SCALE = 0.5
 """Absolute error, for pixels in [0, 1], that is drawn brightest."""
-_BATCH = 512
 _INK = "#7d8590"
 """Legible on white and on black: the picture has no ground of its own."""
 
@@ -33,6 +32,8 @@ class Shown:
 
         self._contents = contents
         noise = contents.settings["noise"]
+        # What the evaluation could hold is held here, too.
+        self._batch: int = contents.settings["evaluation"]["batch_size"]
         self._measurement = Measurement(noise["evaluation"], noise["seed"])
         self._denoise = load_denoiser(path_utils.serving_model_path(artifacts.model))
         wanted = np.array(sorted({picture.key for picture in contents.pictures}), np.int64)
@@ -62,7 +63,7 @@ class Shown:
         limit = settings["report"]["classifier_images"] if artifacts.classifier else 1
         every = -(-self._contents.row().images // len(self._contents.noises) // limit) or 1
         examples = records.records([f"{artifacts.transformed_examples}/Split-test/*"])
-        batches = examples.batch(_BATCH).map(
+        batches = examples.batch(self._batch).map(
             lambda serialised: tf.io.parse_example(serialised, spec), num_parallel_calls=2
         )
         clean: dict[int, np.ndarray] = {}
@@ -99,21 +100,23 @@ class Shown:
             given = np.concatenate([of_pictures, sample_given])
         predict = result.load_classifier(folder) if folder else None
         seen: dict[tuple[str, str], list[np.ndarray]] = {}
-        for first in range(0, len(keys) if predict else len(wanted), _BATCH):
-            number = len(keys[first : first + _BATCH])
+        number_of_all = len(keys) if predict else len(wanted)
+        size = min(self._batch, number_of_all)
+        for first in range(0, number_of_all, size):
+            number = len(keys[first : first + size])
             # Whole batches only: another size would be traced anew.
-            batch = np.minimum(first + np.arange(_BATCH), len(keys) - 1)
+            batch = np.minimum(first + np.arange(size), len(keys) - 1)
             shown = {("none", "clean"): clean[batch]}
             for noise in self._contents.noises:
                 noisy, _ = self._measurement.noisy(noise, clean[batch], keys[batch], given[batch])
                 shown[noise, "noisy"], shown[noise, "denoised"] = noisy, self._denoise(noisy)
                 pair = np.asarray(noisy), np.asarray(shown[noise, "denoised"])
-                for position, key in enumerate(wanted[first : first + _BATCH]):
+                for position, key in enumerate(wanted[first : first + size]):
                     self._triples[noise, int(key)] = (pair[0][position], pair[1][position])
             if predict is not None:
                 for kind, images in shown.items():
                     seen.setdefault(kind, []).append(np.asarray(predict(images))[:number])
-            tell("report", first + number, len(keys), "denoising test images")
+            tell("report", first + number, number_of_all, "denoising test images")
         if folder is None:
             return None
         predicted = {kind: np.concatenate(parts)[len(wanted) :] for kind, parts in seen.items()}
@@ -174,6 +177,7 @@ class Shown:
                 va="bottom",
                 fontsize=9,
                 color=_INK,
+                parse_math=False,
             )
         for noise, name, images in rows:
             if noise:

@@ -75,7 +75,7 @@ def _curves(contents: Contents) -> Iterator[Plot]:
         "training-learning-rate",
         "Learning rate",
         f"Learning rate, {contents.settings['training']['schedule']} schedule: at most "
-        f"{peak[1]:.2g}, after {peak[0]:.2g} epochs; {schedule[-1, 1]:.2g} at the end.",
+        f"{peak[1]:.2g}, after {peak[0]:.4g} epochs; {schedule[-1, 1]:.2g} at the end.",
     )
 
 

@@ -71,7 +71,9 @@ def run(
         classifier = recognition.find(subject, workspace) if recognised else None
         if classifier is None:
             left_out["classifier"] = (
-                "report.classifier is off" if settings.data.classes else "the images have no labels"
+                "report.classifier is off"
+                if not settings.report.classifier
+                else "the images have no labels, or all the same one"
             )
         measuring = Measuring(subject, findings, classifier)
         measuring.measure(noisy_input())

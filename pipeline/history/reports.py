@@ -39,9 +39,11 @@ def publish(report: str, workspace: Workspace, run: str, steps: Sequence[StepTim
         if folder.exists():
             folder.rename(pathlib.Path(scratch) / "before")
         complete.rename(folder)
-    picture = workspace.reports / BEFORE_AFTER_FILE
-    with whole(picture) as file:
-        file.write((folder / FIGURES_FOLDER / BEFORE_AFTER_FILE).read_bytes())
+    # Runs are named by when they began.
+    newest = max(page.parent.name for page in workspace.reports.glob(f"*/{REPORT_FILE}"))
+    if run == newest:
+        with whole(workspace.reports / BEFORE_AFTER_FILE) as file:
+            file.write((folder / FIGURES_FOLDER / BEFORE_AFTER_FILE).read_bytes())
     return folder / REPORT_FILE
 
 
@@ -109,14 +111,16 @@ def remake(workspace: Workspace, run: str, steps: Steps) -> pathlib.Path:
     version = pushed.properties.get("pushed_version") if pushed else None
     parameters = steps.latest("Report").parameters
     with tempfile.TemporaryDirectory() as scratch:
+        # Below it: only the user may read the folder itself, and copies would be so, too.
+        report = str(pathlib.Path(scratch, "report"))
         executor.make(
             inputs.locate(folder, version),
             json.loads(parameters["sections"]),
             parameters["data_folder"],
-            scratch,
+            report,
         )
         times = [
             StepTime(name=step.component, state=step.state, seconds=step.ended - step.started)
             for step in steps
         ]
-        return publish(scratch, workspace, run, times)
+        return publish(report, workspace, run, times)

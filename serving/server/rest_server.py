@@ -366,14 +366,17 @@ def messages_of(response: get_model_metadata_pb2.GetModelMetadataResponse) -> di
 def _page_model(servable: Any) -> dict[str, Any] | None:
     pixels = servable.signatures.get(warmup.SAMPLES_SIGNATURE)
     image = servable.signatures.get("serving_default")
-    if pixels is None or image is None or "image" not in image.inputs:
+    examples = servable.signatures.get("predict_examples")
+    if pixels is None or image is None or "image" not in image.inputs or examples is None:
         return None
-    height, width, channels = [d.size for d in image.inputs["image"].tensor_shape.dim][1:]
+    sizes = [d.size for d in image.inputs["image"].tensor_shape.dim]
+    if len(sizes) != 4 or "denoised" not in examples.outputs:
+        return None
+    _, height, width, channels = sizes
     sample_shape = [height, width, channels]
     if min(height, width) < 0:  # it takes any size, and rows of one
         height = width = None
-        examples = servable.signatures["predict_examples"].outputs["denoised"]
-        sample_shape = [d.size for d in examples.tensor_shape.dim][1:]
+        sample_shape = [d.size for d in examples.outputs["denoised"].tensor_shape.dim][1:]
     samples = warmup.sample_pixels(servable)
     return {
         "model": servable.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import httpx
@@ -166,6 +167,120 @@ def test_a_picture_of_any_size_can_be_dropped(browser, tmp_path):
     browser.find_element(By.ID, "file").send_keys(str(tmp_path / "text.png"))
     wait(browser, lambda b: "not an image" in text(b, "status"))
     browser.get_log("browser")
+
+
+def saved(folder, name: str, value: int, width: int = 5):
+    path = folder / name
+    Image.fromarray(np.full((3, width), value, np.uint8)).save(path)
+    return str(path)
+
+
+def load(browser, url: str, script: str) -> None:
+    """The page, where a script ran before its own."""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    browser.get(url)
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+ECHO = """
+    window.sent = [];
+    const page = window.fetch;
+    window.fetch = async (url, options) => {
+      if (!options) return { ok: true, json: async () => MODELS };
+      window.sent.push({ url, size: options.body.length });
+      await new Promise((done) => setTimeout(done, 100));
+      options.signal.throwIfAborted();
+      return new Response(JSON.stringify({ outputs: JSON.parse(options.body).inputs }));
+    };
+"""
+"""A server whose models give back what they are sent."""
+
+
+def served_model(name: str, size: int, samples: bool = True) -> dict:
+    return {
+        **{"model": name, "height": size, "width": size, "channels": 1},
+        **{"sample_shape": [size, size, 1], "samples": [[7] * size**2] if samples else []},
+    }
+
+
+def saved_name(browser) -> str:
+    """What the picture would be called that is saved now."""
+    return browser.execute_script(
+        "let name; const click = HTMLAnchorElement.prototype.click;"
+        "HTMLAnchorElement.prototype.click = function () { name = this.download; };"
+        "const blob = HTMLCanvasElement.prototype.toBlob;"
+        "HTMLCanvasElement.prototype.toBlob = (then) => then(new Blob());"
+        "document.getElementById('save').dispatchEvent(new Event('click'));"
+        "HTMLAnchorElement.prototype.click = click; HTMLCanvasElement.prototype.toBlob = blob;"
+        "return name"
+    )
+
+
+@needs_browser
+def test_what_was_chosen_last_is_shown_whichever_is_decoded_first(browser, tmp_path):
+    from selenium.webdriver.common.by import By
+
+    wait(browser, lambda b: "dB" in text(b, "denoised-psnr"))
+    browser.execute_script(
+        "const decode = window.createImageBitmap; let number = 0; window.decoded = 0;"
+        "window.createImageBitmap = async (blob) => { const mine = number++;"
+        " if (mine % 2 === 0) await new Promise((done) => setTimeout(done, 400));"
+        " try { return await decode(blob); } finally { window.decoded++; } }"
+    )
+    file = browser.find_element(By.ID, "file")
+    slow, fast = saved(tmp_path, "slow.png", 10), saved(tmp_path, "fast.png", 20)
+    file.send_keys(slow)
+    file.send_keys(fast)
+    wait(browser, lambda b: b.execute_script("return window.decoded") == 2)
+    wait(browser, lambda b: canvas(b, "clean").tolist() == [20] * 15)
+    assert saved_name(browser) == "fast-denoised.png"
+    # A file, then a sample: the sample stays.
+    file.send_keys(slow)
+    browser.find_element(By.CSS_SELECTOR, "[aria-label='Sample 2']").click()
+    wait(browser, lambda b: b.execute_script("return window.decoded") == 3)
+    browser.execute_async_script("setTimeout(arguments[0], 50)")
+    assert canvas(browser, "clean").tolist() == [10 + i for i in range(PIXELS)]
+    assert saved_name(browser) == "sample-denoised.png"
+    # The same file once more.
+    file.send_keys(fast)
+    wait(browser, lambda b: canvas(b, "clean").tolist() == [20] * 15)
+
+
+@needs_browser
+def test_another_model_ends_what_is_under_way(browser, url, tmp_path):
+    from selenium.webdriver.common.by import By
+
+    models = [served_model("one", 8), served_model("other", 8, samples=False)]
+    load(browser, url, f"const MODELS = {json.dumps(models)};{ECHO}")
+    wait(browser, lambda b: "Denoised 8 × 8" in text(b, "status"))
+    Image.fromarray(np.full((500, 500), 10, np.uint8)).save(tmp_path / "large.png")
+    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "large.png"))
+    wait(browser, lambda b: "Denoising: " in text(b, "status"))
+    browser.find_element(By.ID, "model").send_keys("other")
+    wait(browser, lambda b: text(b, "status") == "Drop an image to begin.")
+    browser.execute_async_script("setTimeout(arguments[0], 400)")
+    assert text(browser, "status") == "Drop an image to begin."
+    sent = browser.execute_script("return window.sent")
+    assert {each["url"].rpartition("/")[2] for each in sent} == {"one:predict"}
+
+
+@needs_browser
+def test_no_request_is_too_large_for_the_server(browser, url, tmp_path):
+    """Of a model of one large size, of grey, and a picture in colour."""
+    load(browser, url, f"const MODELS = {json.dumps([served_model('large', 512)])};{ECHO}")
+    pixels = np.random.default_rng(0).integers(100, 256, (600, 3000, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    _, denoised = drop(browser, tmp_path / "photo.png")
+    assert np.abs(denoised.astype(int) - pixels).max() <= 1
+    sizes = [sent["size"] for sent in browser.execute_script("return window.sent")]
+    assert 1 << 20 < max(sizes) < 8 << 20
+
+
+@needs_browser
+def test_a_server_that_refuses_the_page_is_heard(browser, url):
+    refusal = 'window.fetch = async () => new Response(\'{"error": "busy"}\', { status: 503 });'
+    load(browser, url, refusal)
+    wait(browser, lambda b: text(b, "status") == "The server did not answer: busy")
 
 
 @pytest.fixture

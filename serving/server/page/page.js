@@ -26,6 +26,7 @@ let model = null;
 let clean = null;
 let name = "sample";
 let asked = 0;
+let chosen = 0; // pictures; the last one counts, whichever is decoded first
 let waiting = 0;
 let underway = new AbortController();
 
@@ -37,6 +38,7 @@ const FIXED_OVERLAP = 32;
 const PROBE = { height: 128, width: 512, cut: 128 };
 const SAME = 2e-5;
 const TILES = 256; // of one size in a request
+const VALUES = 1 << 20; // in a request, some 4 MB of JSON; one tile may have more
 const AT_ONCE = 2; // requests
 const LARGE = 1 << 16; // pixels from which on a moving slider waits until it rests
 
@@ -245,7 +247,9 @@ async function denoised(image, signal, told) {
   for (const [index, row] of rows.entries()) {
     const band = new Float32Array((row.end - row.begin) * width * channels);
     band.set(carried);
-    const each = fixed ? Math.max(1, Math.floor(TILES / channels)) : 1;
+    const ofOne = tile[0] * tile[1] * Math.max(channels, model.channels);
+    const most = Math.min(TILES / channels, VALUES / ofOne);
+    const each = fixed ? Math.max(1, Math.floor(most)) : 1;
     let next = 0;
     const work = async () => {
       while (next < columns.length) {
@@ -318,7 +322,7 @@ async function denoise() {
     const result = await denoised(noisy, signal, (part, top, bottom) => {
       if (turn !== asked) return;
       draw($("denoised"), part, top, bottom);
-      if (bottom < clean.height) say(`Denoising: ${Math.round(100 * bottom / clean.height)} %.`);
+      if (bottom < noisy.height) say(`Denoising: ${Math.round(100 * bottom / noisy.height)} %.`);
     });
     if (turn !== asked) return; // a newer one is on the way
     $("denoised-psnr").textContent = decibels(psnr(clean.values, result.values));
@@ -351,6 +355,11 @@ function select(button) {
 }
 
 function showSamples() {
+  // What is under way is of another model, and would go on with this one.
+  clearTimeout(waiting);
+  asked++;
+  chosen++;
+  underway.abort();
   const [height, width, channels] = model.sample_shape;
   const samples = model.samples.map((pixels) => (
     { height, width, channels, values: Uint8ClampedArray.from(pixels) }));
@@ -362,7 +371,12 @@ function showSamples() {
     const canvas = document.createElement("canvas");
     button.append(canvas);
     draw(canvas, image);
-    button.addEventListener("click", () => { select(button); choose(image); });
+    button.addEventListener("click", () => {
+      chosen++;
+      name = "sample";
+      select(button);
+      choose(image);
+    });
     return button;
   });
   $("samples").replaceChildren(...buttons);
@@ -388,13 +402,16 @@ $("samples").addEventListener("keydown", (event) => {
 
 async function open(file) {
   if (!file || !model) return;
+  const turn = ++chosen;
   let image;
   try {
     image = await decoded(file);
   } catch {
+    if (turn !== chosen) return;
     say(`${file.name} is not an image this browser can read.`, true);
     return;
   }
+  if (turn !== chosen) return; // another one was chosen meanwhile
   select(null);
   if ($("samples").firstChild) $("samples").firstChild.tabIndex = 0;
   name = file.name.replace(/\.[^.]*$/, "");
@@ -411,7 +428,11 @@ $("save").addEventListener("click", (event) => {
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }, "image/png");
 });
-$("file").addEventListener("change", (event) => open(event.target.files[0]));
+$("file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  event.target.value = ""; // the same file may be chosen again
+  open(file);
+});
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
   $("drop").addEventListener(name, (event) => {
     event.preventDefault();
@@ -448,7 +469,10 @@ $("model").addEventListener("change", () => {
 async function start() {
   showLevel();
   try {
-    models = await (await fetch("/page/samples.json")).json();
+    const response = await fetch("/page/samples.json");
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error);
+    models = answer;
   } catch (error) {
     say(`The server did not answer: ${error.message}`, true);
     return;

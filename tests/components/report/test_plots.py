@@ -14,6 +14,14 @@ def figures(small_contents):
     return [plot for section in plots.plots(small_contents).values() for plot in section]
 
 
+def test_names_are_drawn_as_they_are_written(small_contents):
+    settings = {**small_contents.settings, "data": {"classes": ["$HOME_$PATH", "a$b$"]}}
+    contents = small_contents.model_copy(update={"settings": settings})
+    drawn = "".join(plot.svg for each in plots.plots(contents).values() for plot in each)
+    assert "$HOME_$PATH" in drawn
+    assert "a$b$" in drawn
+
+
 def test_every_figure_is_an_inline_svg_and_a_png(figures):
     assert len(figures) == 3 + 2 + 2 + 2
     for plot in figures:

@@ -13,6 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from components.classifier import classifier, result
+from components.evaluation import measure
+from components.evaluation.measure import load_denoiser
 from components.image.pixels import normalise, quantise
 from components.noise import fixed_noise, parse
 from components.report import pictures
@@ -131,6 +133,31 @@ def test_without_a_classifier_only_the_pictures_are_denoised(contents, artifacts
     shown = pictures.Shown(contents, dataclasses.replace(artifacts, classifier=None))
     assert shown.classifier is None
     assert len(_tiles(shown.strip(contents.pictures[0]))) == 3
+
+
+@pytest.mark.parametrize(("classified", "sizes"), [(True, {3}), (False, {1})])
+def test_no_more_images_are_held_at_once_than_the_evaluation_holds(
+    contents, artifacts, monkeypatch, classified, sizes
+):
+    evaluation = {**contents.settings["evaluation"], "batch_size": 3}
+    settings = {**contents.settings, "evaluation": evaluation}
+    asked = set()
+
+    def load(path):
+        denoise = load_denoiser(path)
+        return lambda images: asked.add(len(images)) or denoise(images)
+
+    monkeypatch.setattr(measure, "load_denoiser", load)
+    given = artifacts if classified else dataclasses.replace(artifacts, classifier=None)
+    shown = pictures.Shown(contents.model_copy(update={"settings": settings}), given)
+    assert asked == sizes
+    assert len(_tiles(shown.strip(contents.pictures[0]))) == 3
+
+
+def test_names_are_drawn_as_they_are_written(contents, artifacts):
+    settings = {**contents.settings, "data": {"classes": ["$HOME_$PATH"]}}
+    named = contents.model_copy(update={"settings": settings})
+    assert pictures.Shown(named, dataclasses.replace(artifacts, classifier=None)).before_after()
 
 
 def test_before_after_is_a_png_of_every_noise(contents, artifacts):

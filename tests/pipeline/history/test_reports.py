@@ -59,6 +59,22 @@ def test_publishing_again_replaces_and_leaves_nothing_behind(workspace, written)
     assert sorted(path.name for path in workspace.reports.iterdir()) == [BEFORE_AFTER_FILE, "run-1"]
 
 
+def test_the_picture_is_that_of_the_newest_run_also_where_an_older_one_is_made_anew(
+    workspace, written
+):
+    picture = written / FIGURES_FOLDER / BEFORE_AFTER_FILE
+    for run, drawn, shown in (
+        ("run-1", b"first", b"first"),
+        ("run-2", b"second", b"second"),
+        ("run-1", b"first, anew", b"second"),
+        ("run-2", b"second, anew", b"second, anew"),
+    ):
+        picture.write_bytes(drawn)
+        page = reporting.publish(str(written), workspace, run, _trained(7.0))
+        assert (page.parent / FIGURES_FOLDER / BEFORE_AFTER_FILE).read_bytes() == drawn
+        assert (workspace.reports / BEFORE_AFTER_FILE).read_bytes() == shown
+
+
 def test_a_workspace_without_runs_has_no_report(workspace):
     with pytest.raises(WorkspaceError, match="nothing has run here yet"):
         reporting.find(workspace, None)
@@ -129,6 +145,8 @@ def test_a_report_made_anew_reads_all_that_the_step_reads(
     folder = tmp_path / "root"
     page = reporting.remake(workspace, "run-1", _run(folder, without))
     assert "Trainer" in page.read_text()
+    # Whoever may read other files may read it.
+    assert page.parent.stat().st_mode == tmp_path.joinpath("root").stat().st_mode
     expected = {
         name: None if step in without else str(folder / name)
         for name, (step, _) in inputs.INPUTS.items()
