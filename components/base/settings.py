@@ -189,6 +189,9 @@ class TrainingSettings(_Section):
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup_fraction: float = Field(0.03, ge=0, lt=1)
     clip_norm: float | None = Field(1.0, gt=0)
+    weight_decay: float | None = Field(None, gt=0)
+    """Each step takes this share of the learning rate from every weight (Loshchilov and Hutter,
+    AdamW, ICLR 2019); None: nothing."""
     loss: Literal["log_mse", "mse", "mae", "binary_crossentropy"] = "log_mse"
     noise: Literal["fresh", "fixed"] = "fresh"
     """`fresh`: drawn for every batch on the device; `fixed`: what Transform made."""

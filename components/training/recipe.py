@@ -281,7 +281,12 @@ def training_model(
     optimizer = optimizer or OPTIMIZERS[settings.optimizer]
     own = {"together": gpus > 0} if settings.optimizer == "muon" else {}
     jit_compile = {"auto": gpus > 0, "on": True, "off": False}[settings.jit_compile]
-    steps_by = optimizer(learning_rate(settings, steps), clipnorm=settings.clip_norm, **own)
+    steps_by = optimizer(
+        learning_rate(settings, steps),
+        clipnorm=settings.clip_norm,
+        weight_decay=settings.weight_decay,
+        **own,
+    )
     if denoiser.dtype_policy.name == "mixed_float16":
         # Keras does so itself where the outermost model has the policy.
         steps_by = keras.optimizers.LossScaleOptimizer(steps_by)

@@ -41,12 +41,13 @@ def _newton_schulz(matrix, steps=5):
 class _Reference:
     """Muon on one variable, in NumPy."""
 
-    def __init__(self, value):
-        self.value, self.step = value.astype(np.float64), 0
+    def __init__(self, value, decay=0.0):
+        self.value, self.step, self.decay = value.astype(np.float64), 0, decay
         self.momentum, self.velocity = np.zeros(value.shape), np.zeros(value.shape)
 
     def update(self, gradient):
         self.step += 1
+        self.value = self.value * (1 - RATE * self.decay)
         if self.value.ndim in (2, 4):
             self.momentum = 0.95 * self.momentum + gradient
             direction = gradient + 0.95 * self.momentum
@@ -74,10 +75,11 @@ def _gradients(step):
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("together", [False, True])
-def test_every_step_is_that_of_the_reference(compiled, together):
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_every_step_is_that_of_the_reference(compiled, together, decay):
     variables = _variables()
-    references = [_Reference(np.asarray(variable)) for variable in variables]
-    optimizer = Muon(RATE, together=together)
+    references = [_Reference(np.asarray(variable), decay or 0.0) for variable in variables]
+    optimizer = Muon(RATE, together=together, weight_decay=decay)
     optimizer.build(variables)
     apply = tf.function(optimizer.apply) if compiled else optimizer.apply
     for step in range(4):
