@@ -118,6 +118,8 @@ def _left_alone(denoise: Denoise, summary: str) -> tuple[dict, set[str]]:
     return alone, {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(1800)
 def test_killed_at_some_moments(tmp_path, data, finished):
     left_alone = _left_alone(finished, LEFT_ALONE)

@@ -147,6 +147,8 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(stores, dry_run, 
     assert [found.number for found in versions.versions(serving)] == [version, int(newer)]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.timeout(1800)
 def test_a_folder_of_images_is_cut_as_well(stores, tmp_path):
     """What lies in a store cannot be looked at when it is compiled, so the format is said."""

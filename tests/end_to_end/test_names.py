@@ -3,11 +3,15 @@
 import re
 import shutil
 
+import pytest
+
 from components.csv_ingestion.result import read_summary
 from tests import clothing
 from tests.end_to_end.conftest import TEST, TRAIN, Denoise
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_names_of_every_kind_and_a_workspace_that_moves(tmp_path):
     data = clothing.write_csvs(
         tmp_path / "data [v2] *? {1,2}" / "span-09", train=TRAIN, test=TEST, seed=7
