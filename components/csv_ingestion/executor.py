@@ -27,6 +27,7 @@ from components.csv_ingestion.result import (
     FileSummary,
     IngestionSummary,
     QuarantinedRow,
+    fingerprint,
     read_quarantine,
 )
 
@@ -158,7 +159,7 @@ def _summarise(
         span=span,
         files=files,
         ignored=ignored,
-        fingerprint=f"{sum(report.keys for report in reports) % 2**64:016x}",
+        fingerprint=fingerprint(report.keys for report in reports),
     )
 
 

@@ -10,7 +10,7 @@ Both files are part of the Examples artifact, so they go where it goes, on every
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import pydantic
@@ -67,6 +67,11 @@ def _with_reasons(ignored: Any) -> Any:
     """Older summaries have the names alone."""
     reason = "not named .csv or .csv.gz"
     return dict.fromkeys(ignored, reason) if isinstance(ignored, list) else ignored
+
+
+def fingerprint(keys: Iterable[int]) -> str:
+    """Of Examples in whatever order: their keys, or sums of these, added up modulo 2^64."""
+    return f"{sum(keys) % 2**64:016x}"
 
 
 class IngestionSummary(pydantic.BaseModel):

@@ -23,11 +23,10 @@ from components.csv_ingestion.result import (
     QUARANTINE_FILE,
     FileSummary,
     IngestionSummary,
+    fingerprint,
     read_quarantine,
 )
 from components.image_ingestion import cut, folder
-
-_ALL_KEYS = 2**64
 
 
 class Executor(BeamExecutor):
@@ -145,7 +144,7 @@ def _summarise(
         files=folders,
         ignored=dict(found.ignored),
         notes=parts.total(report.notes for report in reports),
-        fingerprint=f"{sum(report.keys for report in reports) % _ALL_KEYS:016x}",
+        fingerprint=fingerprint(report.keys for report in reports),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from components.csv_ingestion import result as ingested
 from components.evaluation.measure import METRICS, Denoise, Measurement
 from components.image.pixels import normalise_array
 from pipeline.benchmark.contents import ALL, CleanImages, Figures, Result, Tuning
@@ -73,7 +74,7 @@ class Images:
 
     def summed_keys(self) -> str:
         """What ingestion calls the fingerprint of these rows (`IngestionSummary.fingerprint`)."""
-        return f"{int(self.keys.view(np.uint64).sum(dtype=np.uint64)):016x}"
+        return ingested.fingerprint(self.keys.tolist())
 
 
 def batches(number: int, size: int) -> Iterator[slice]:
