@@ -1,6 +1,6 @@
 """Recipes beside each other: the seconds of training, and what each reaches.
 
-    python -m benchmarks.training --data DIR [--compare default] [--seeds 1 2 3]
+    python -m benchmarks.training --data DIR [--compare default] [--only RECIPE] [--seeds 1 2 3]
 
 Each recipe of a comparison is trained in turn, in a fresh process, on the very images of the
 pipeline, and measured on the test images; its curve is that of the validation images. CPU-seconds
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import rich.box
@@ -21,6 +22,7 @@ import rich.table
 
 from benchmarks import measured
 from components.base.files import write_json
+from pipeline import config
 
 _OURS = "training={optimizer: muon, learning_rate: 2.0e-2, schedule: cosine, batch_size: 64, \
 warmup_fraction: 0.03, clip_norm: 1.0, noise: fresh, loss: mse}"
@@ -36,6 +38,7 @@ _BEFORE = [
 COMPARISONS: dict[str, dict[str, tuple[str, list[str]]]] = {
     "default": {
         "default": ("default", []),
+        "without weight decay": ("default", ["training.weight_decay=null"]),
         "the one before": ("default", _BEFORE),
     },
     "windsor_cae": {
@@ -50,8 +53,14 @@ COMPARISONS: dict[str, dict[str, tuple[str, list[str]]]] = {
 """Recipes by comparison and name: a preset, and what is set over it."""
 
 
+def recipes(comparison: str, only: str | None = None) -> dict[str, tuple[str, list[str]]]:
+    """Those of a comparison, or the one it has of a name; of another preset, that alone."""
+    found = COMPARISONS.get(comparison, {comparison: (comparison, [])})
+    return found if only is None else {only: found[only]}
+
+
 def measure(
-    comparison: str,
+    compared: Mapping[str, tuple[str, list[str]]],
     folder: pathlib.Path,
     seeds: list[int],
     overrides: list[str],
@@ -61,7 +70,7 @@ def measure(
     """Trains each recipe with each seed, in turn.
 
     Args:
-      comparison: One of COMPARISONS.
+      compared: As `recipes` gives them.
       folder: A data folder.
       seeds: Of weights, batches and noise.
       overrides: Set over every recipe.
@@ -73,7 +82,7 @@ def measure(
     """
     made = []
     for seed in seeds:
-        for name, (preset, own) in COMPARISONS[comparison].items():
+        for name, (preset, own) in compared.items():
             found = measured.call(
                 "benchmarks.training.subject.train",
                 preset=preset,
@@ -122,7 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", type=pathlib.Path, required=True, help="a data folder")
-    parser.add_argument("--compare", choices=COMPARISONS, default="default")
+    parser.add_argument("--compare", choices=config.preset_names(), default="default")
+    parser.add_argument("--only", metavar="RECIPE", help="of the comparison")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--epochs", type=int, help="of every recipe, in place of its own")
@@ -134,8 +144,15 @@ def main(arguments: list[str] | None = None) -> int:
     overrides = [f"training.precision={given.precision}", *given.set]
     if given.epochs is not None:
         overrides.append(f"training.epochs={given.epochs}")
+    if given.only not in (None, *recipes(given.compare)):
+        parser.error(f"--only is one of {', '.join(recipes(given.compare))}, was {given.only!r}")
     trainings = measure(
-        given.compare, given.data, given.seeds, overrides, given.images, given.cpu_seconds
+        recipes(given.compare, given.only),
+        given.data,
+        given.seeds,
+        overrides,
+        given.images,
+        given.cpu_seconds,
     )
     if given.output:
         write_json(given.output, trainings)
