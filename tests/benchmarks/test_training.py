@@ -47,7 +47,7 @@ def test_recipes_are_trained_and_measured(folder, tmp_path, capsys):
 
 def test_a_preset_without_a_comparison_is_trained_alone():
     assert training.recipes("best") == {"best": ("best", [])}
-    assert list(training.recipes("default"))[0] == "default"
+    assert training.recipes("default", "default") == {"default": ("default", [])}
 
 
 @pytest.mark.parametrize("comparison", training.COMPARISONS)
