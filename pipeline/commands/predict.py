@@ -70,6 +70,13 @@ def predict(
     with session(place.logs, "predict", log_needed=False) as (out, _, steps):
         failed: Sequence[Passed] = ()
         with steps.step("predict"), contextlib.ExitStack() as stack:
+            if add_noise:
+                if beam:
+                    raise UsageError("--add-noise: not with --beam.")
+                from components import noise
+
+                plugins.load(settings.plugins)
+                noise.parse(add_noise)  # before a model is exported, which takes longer
             if pretrained is not None:
                 if server is not None or model is not None:
                     raise UsageError("--pretrained: not with --server or --model.")
@@ -87,14 +94,10 @@ def predict(
             if beam:
                 from serving.predict.beam import predict_with_beam
 
-                if add_noise:
-                    raise UsageError("--add-noise: not with --beam.")
                 result = predict_with_beam(
                     inputs, output, source, settings.beam.pipeline_args, overwrite, place.jobs
                 )
             else:
-                if add_noise:
-                    plugins.load(settings.plugins)
                 from serving.predict.run import predict as predict_files
 
                 paths = [pathlib.Path(path) for path in inputs]

@@ -10,6 +10,7 @@ import yaml
 from components.base.errors import UsageError
 from components.pretrained import kept
 from pipeline.commands.evaluate import evaluate
+from pipeline.commands.predict import predict
 from pipeline.commands.pretrained import pretrained
 from tests import clothing
 
@@ -42,6 +43,15 @@ def test_without_any_how_to_make_one_is_said(capsys, monkeypatch):
     monkeypatch.setattr(kept, "names", list)
     pretrained()
     assert "`denoise keep` makes one" in capsys.readouterr().out
+
+
+def test_a_noise_that_is_none_is_told_before_anything_is_exported(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "find", None)
+    call = {"inputs": ["shirt.png"], "output": "out", "pretrained": "photo"}
+    with pytest.raises(UsageError, match="has no parameter sigma"):
+        predict(**call, add_noise="gaussian(sigma=1)", workspace=tmp_path)
+    with pytest.raises(UsageError, match="--add-noise: not with --beam"):
+        predict(**call, add_noise="gaussian", beam=True, workspace=tmp_path)
 
 
 def test_one_is_measured_like_any_model(tmp_path, capfd, monkeypatch):
