@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `denoise --help` answers at on
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -91,6 +92,23 @@ def _complain(message: str) -> None:
     console.print(message, markup=False)
 
 
+def _open_streams() -> None:
+    """Opens to nothing what the caller closed (`denoise run >&-`): the next file to be opened would
+    have its number, and get what libraries print."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
 def main() -> NoReturn:
     """Runs the command and exits with its status.
 
@@ -98,6 +116,7 @@ def main() -> NoReturn:
     is raised is a fault of ours; its traceback is in the log, or where there is none, on the
     terminal.
     """
+    _open_streams()
     libraries.collect_rarely()
     libraries.calm()
     stopping = Stopping()

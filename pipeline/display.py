@@ -122,7 +122,8 @@ class Steps(logging.Handler):
             rich.progress.SpinnerColumn(),
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(bar_width=24),
-            rich.progress.TextColumn("{task.fields[message]}"),
+            # Of files, whose names are not markup.
+            rich.progress.TextColumn("{task.fields[message]}", markup=False),
             rich.progress.TimeElapsedColumn(),
             rich.progress.TimeRemainingColumn(compact=True),
             console=self.console,
@@ -156,7 +157,8 @@ class Steps(logging.Handler):
             self._spoken = time.monotonic()
             share = f" {100 * done / total:.0f} %" if total else ""
             rest = "" if left is None else f", about {duration(left)} to go"
-            self.console.print(f"    {self._name}{share}: {message}{rest}", soft_wrap=True)
+            said = f"    {self._name}{share}: {message}{rest}"
+            self.console.print(said, soft_wrap=True, markup=False)
 
     def start(self, name: str) -> None:
         """A step begins."""

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gzip
 import hashlib
+import http.client
 import math
 import os
 import pathlib
@@ -177,8 +178,8 @@ def _download(folder: pathlib.Path) -> pathlib.Path:
                     if here.tell() + len(chunk) > _DOWNLOAD_BYTES:
                         raise _NotThere(f"{name} has more than {_DOWNLOAD_BYTES >> 20} MiB")
                     here.write(chunk)
-        except OSError as error:
-            raise _NotThere(f"{name} cannot be downloaded: {error}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _NotThere(f"{name} cannot be downloaded: {error!r}") from error
     return folder
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SPLITS = ("train", "test")
+_LARGEST_SPAN = 2**63 - 1
 _SPAN = re.compile(r"span-(\d+)")
 _SUFFIXES = (".csv", ".csv.gz")
 _LAYOUT = (
@@ -101,8 +102,10 @@ def _names(folder: str) -> list[str]:
     if not _is_uri(folder):
         try:
             return sorted(os.listdir(folder))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise DataError(f"{shown(folder)} cannot be listed: {error.strerror}.") from error
     from tfx.dsl.io import fileio
 
     return sorted(name.rstrip("/") for name in fileio.listdir(folder))
@@ -155,12 +158,17 @@ def newest_span(folders: Iterable[str]) -> str:
       folders: Names of the folders in a data folder.
 
     Raises:
-      DataError: two have the same N.
+      DataError: two have the same N, or one is too large.
     """
     names = set(folders)
     if names & set(_SPLITS):
         return ""
     spans = sorted((number, name) for name in names if (number := span_number(name)) is not None)
+    if spans and spans[-1][0] > _LARGEST_SPAN:
+        raise DataError(
+            f"{spans[-1][1]}: its number is larger than {_LARGEST_SPAN}, the largest that MLMD "
+            "holds. Rename it."
+        )
     if len(spans) > 1 and spans[-1][0] == spans[-2][0]:
         raise DataError(f"{spans[-2][1]} and {spans[-1][1]} have the same number. Rename one.")
     return spans[-1][1] if spans else ""

@@ -35,6 +35,8 @@ _RANGE_BYTES = 32 << 20
 """The most of a plain file that one worker takes at a time."""
 _LEAST_RANGE_BYTES = 1 << 20
 """Less is not worth a shard of its own."""
+NOT_WHOLE = (EOFError, gzip.BadGzipFile, zlib.error)
+"""What Python raises of a gzip file that was cut off or damaged."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNKNOWN_LABELS = 100
 """How many different ones are kept of a range."""
@@ -125,7 +127,7 @@ def plan(
                         f"{path} has a column of labels, and data.classes names none. Name them, "
                         "such as data.classes=[cat, dog], or take the column out."
                     )
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            except NOT_WHOLE as error:
                 raise DataError(f"{path} cannot be read to its end: {error}") from error
             except (OSError, tf.errors.OpError) as error:
                 raise DataError(f"{path} cannot be read: {error}") from error
@@ -192,7 +194,7 @@ class IngestRange(beam.DoFn):
         with parts.Shards(self._examples_uri, element.number) as shards:
             try:
                 self._ingest(element, shards, report)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            except NOT_WHOLE as error:
                 # Not raised: a runner would try again, and wrap it in its own words.
                 report.error = str(error)
             else:
@@ -252,11 +254,14 @@ class ReadRange(beam.DoFn):
     """Yields the good rows of a range as `examples.record_batch`es."""
 
     def process(self, element: FileRange) -> Iterator[pa.RecordBatch]:
-        with _open(element.path, element.compressed) as stream:
-            for _, rows in reader.read_rows(stream, element.row, element.start, element.end):
-                if len(rows.labels):
-                    keys = examples.fingerprints(rows.labels, rows.pixels)
-                    yield examples.record_batch(rows.labels, rows.pixels, keys)
+        try:
+            with _open(element.path, element.compressed) as stream:
+                for _, rows in reader.read_rows(stream, element.row, element.start, element.end):
+                    if len(rows.labels):
+                        keys = examples.fingerprints(rows.labels, rows.pixels)
+                        yield examples.record_batch(rows.labels, rows.pixels, keys)
+        except NOT_WHOLE as error:
+            raise DataError(f"{element.path} cannot be read to its end: {error}") from error
 
 
 def _encode(

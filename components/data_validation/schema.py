@@ -9,7 +9,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from components.base.errors import DataError
-from components.base.files import whole
+from components.base.files import shown, whole
 from components.base.settings import PAIRS, DataSettings, ImageSettings, Settings
 from components.csv_ingestion.examples import IMAGE, KEY, LABEL, NO_LABEL, NOISY
 from components.ingestion import formats
@@ -93,6 +93,31 @@ def read_schema(path: pathlib.Path | str) -> schema_pb2.Schema:
         raise DataError(f"{path} is not a TFDV schema (.pbtxt): {error}") from error
 
 
+def expected_schema(settings: Settings) -> schema_pb2.Schema:
+    """What a run holds its Examples against: `data.schema_file`, or what `make_schema` makes.
+
+    Raises:
+      DataError: the file is no schema, or not of such Examples; names the feature.
+    """
+    made = make_schema(settings.image, settings.data)
+    file = settings.data.schema_file
+    if file is None:
+        return made
+    given = read_schema(file)
+    features = {feature.name: feature for feature in given.feature}
+    for feature in made.feature:
+        found = features.get(feature.name)
+        if found is None or found.type != feature.type or found.shape != feature.shape:
+            (size,) = (dim.size for dim in feature.shape.dim)
+            raise DataError(
+                f"{shown(file)}: expected a feature {feature.name!r} of type INT and shape "
+                f"{{ dim {{ size: {size} }} }}, "
+                + ("there is none" if found is None else "its type or shape is another")
+                + ". `denoise data --infer-schema` makes a schema that fits."
+            )
+    return given
+
+
 def infer_schema(folder: pathlib.Path | str, settings: Settings) -> schema_pb2.Schema:
     """Has TFDV infer a schema from `train` of a data folder.
 
@@ -105,17 +130,19 @@ def infer_schema(folder: pathlib.Path | str, settings: Settings) -> schema_pb2.S
         that cannot be cut, are passed over.
 
     Raises:
-      DataError: the folder is no data folder, or no row holds such an image.
+      DataError: the folder is no data folder, a file cannot be read to its end, or no row holds
+        such an image.
     """
     import apache_beam as beam
     import tensorflow_data_validation as tfdv
-    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from components.base import jobs
 
     image, data = settings.image, settings.data
     source, read = formats.training_examples(str(folder), settings)
     with tempfile.TemporaryDirectory() as scratch:
         path = os.path.join(scratch, "statistics.pb")
-        with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+        with jobs.running(["--runner=FnApiRunner"]) as pipeline:
             _ = (
                 pipeline
                 | "Ranges" >> beam.Create(source)

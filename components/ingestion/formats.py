@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,9 +52,10 @@ def resolved(settings: Settings, folder: pathlib.Path | str) -> Settings:
             data["classes"] = ()
     else:
         labels = image_folder.files(image_folder.latest_span(path, kind), kind).labels
-        given = settings.data.classes if "classes" in settings.data.model_fields_set else ()
-        # Folders of other names are set aside by whoever named the classes.
-        data["classes"] = (given or labels) if labels else ()
+        # Folders of other names are set aside by whoever named the classes; who named none wants
+        # no labels, whatever the folders are called.
+        named = "classes" in settings.data.model_fields_set
+        data["classes"] = (settings.data.classes if named else labels) if labels else ()
     try:
         return settings.with_data(**data)
     except pydantic.ValidationError as error:
@@ -106,7 +108,10 @@ def _without_labels(settings: Settings, folder: pathlib.Path) -> bool:
     for split in parts.INPUT_SPLITS:
         path = data_folder.files(taken, split).csvs[0]
         # What is wrong with a file is for ingestion to say.
-        with contextlib.suppress(DataError, OSError, EOFError), reader.open_csv(path) as stream:
+        with (
+            contextlib.suppress(DataError, OSError, EOFError, zlib.error),
+            reader.open_csv(path) as stream,
+        ):
             found = reader.read_head(stream, row, path, label="optional")
             stream.seek(found.begins)
             lines = [stream.readline(found.longest).count(b",") + 1 for _ in range(_LINES)]

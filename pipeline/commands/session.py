@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from components.base.errors import UsageError, WorkspaceError
+from components.base.errors import RunError, UsageError, WorkspaceError
 from components.base.files import shown
 
 if TYPE_CHECKING:
@@ -59,13 +59,20 @@ def session(
     with display.quiet(log, verbose) as (out, err), display.Steps(err) as steps:
         try:
             yield out, err, steps
-        except Exception as error:
-            if not isinstance(error, UsageError) or error.step is not None:
+        except Exception as raised:
+            told = raised
+            if isinstance(raised, EOFError):
+                # Click takes it for Ctrl-D, and that for Ctrl-C.
+                told = RunError(f"something ended before it should: {raised}")
+                told.__cause__ = raised
+            if not isinstance(told, UsageError) or told.step is not None:
                 # On a full disk the log takes no more.
                 with contextlib.suppress(OSError):
-                    traceback.print_exception(error)
+                    traceback.print_exception(told)
                 if not verbose:
-                    error.log = log  # type: ignore[attr-defined]
+                    told.log = log  # type: ignore[attr-defined]
+            if told is not raised:
+                raise told from raised
             raise
 
 

@@ -103,14 +103,10 @@ def _check_leads(settings: Settings) -> None:
 
 def _prepare(settings: Settings, workspace: Workspace, data: pathlib.Path) -> Places:
     """Writes the schema, and says where everything is."""
-    from components.data_validation.schema import make_schema, read_schema, write_schema
+    from components.data_validation.schema import expected_schema, write_schema
 
     (workspace.pipeline_root / "Trainer" / WORKERS_FILE).unlink(missing_ok=True)
-    if settings.data.schema_file is not None:
-        expected = read_schema(settings.data.schema_file)
-    else:
-        expected = make_schema(settings.image, settings.data)
-    schema_file = write_schema(expected, workspace.schema)
+    schema_file = write_schema(expected_schema(settings), workspace.schema)
     return Places(
         data=formats.to_take(str(data.resolve()), settings.data.format),
         schema=str(schema_file.resolve()),

@@ -76,6 +76,15 @@ def test_wrong_usage_ends_with_status_2(arguments):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_the_caller_closed_is_as_if_nobody_read_it(closed, tmp_path):
+    command = f'"$0" -m pipeline.cli noises --json {closed}'
+    done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert bool(done.stdout) == (" >" not in f" {closed}")
+
+
 @pytest.mark.parametrize("command", ["status", "serve"])
 def test_an_empty_workspace_is_named(command, tmp_path):
     done = _call(command, "--workspace", str(tmp_path))

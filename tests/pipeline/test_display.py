@@ -48,6 +48,21 @@ def test_after_some_seconds_it_says_how_long_it_will_take(clock, kind):
     assert shown.count("Trainer: about 33 min to go") == 1
 
 
+@pytest.mark.parametrize("kind", [io.StringIO, _Terminal])
+def test_a_name_is_shown_as_it_is(clock, kind):
+    stream = kind()
+    with display.Steps(stream, total=1) as shown:
+        shown.start("predict")
+        clock.now += 60
+        for done in range(3):
+            progress.tell("predict", done, 3, "scan[1] a[/b].png: 50%")
+            clock.now += 60
+        if stream.isatty():
+            shown._progress.refresh()
+        shown.finish("done")
+    assert "scan[1] a[/b].png: 50%" in stream.getvalue()
+
+
 def test_what_is_over_in_a_minute_is_not_announced(clock):
     assert "to go" not in _train(io.StringIO(), clock, seconds_a_step=2, steps=25)
 

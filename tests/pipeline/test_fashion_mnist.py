@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import shutil
+import socketserver
 import struct
 import threading
 import tracemalloc
@@ -224,6 +225,20 @@ def test_a_download_without_end_is_given_up(tmp_path, tiny, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(data, "_OFFICIAL_URL", f"http://127.0.0.1:{server.server_port}")
         with pytest.raises(DataError, match="has more than 1 MiB"):
+            data.fashion_mnist(tmp_path / "workspace")
+        server.shutdown()
+
+
+def test_an_answer_that_is_no_http_is_as_if_there_were_none(tmp_path, tiny, monkeypatch):
+    class Other(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(1 << 16)
+            self.request.sendall(b"SSH-2.0-hello\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(data, "_OFFICIAL_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        with pytest.raises(DataError, match=r"(?s)BadStatusLine.*apt-get download"):
             data.fashion_mnist(tmp_path / "workspace")
         server.shutdown()
 

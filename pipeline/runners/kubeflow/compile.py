@@ -104,13 +104,9 @@ def schema_uri(settings: Settings) -> str:
     """The schema itself as a `data:` URI (RFC 2397): the pipeline needs no file beside it."""
     from google.protobuf import text_format
 
-    from components.data_validation.schema import make_schema, read_schema
+    from components.data_validation.schema import expected_schema
 
-    if settings.data.schema_file is not None:
-        schema = read_schema(settings.data.schema_file)
-    else:
-        schema = make_schema(settings.image, settings.data)
-    text = text_format.MessageToString(schema).encode()
+    text = text_format.MessageToString(expected_schema(settings)).encode()
     return f"data:text/plain;base64,{base64.b64encode(text).decode()}"
 
 

@@ -172,6 +172,21 @@ def test_two_spans_of_one_number_are_not_told_apart():
         data_folder.newest_span(["span-1", "span-0", "span-01"])
 
 
+def test_a_span_whose_number_nothing_can_hold_is_refused():
+    assert data_folder.newest_span([f"span-{2**63 - 1}", "span-1"]) == f"span-{2**63 - 1}"
+    with pytest.raises(DataError, match=f"span-{2**63}: its number is larger than {2**63 - 1}"):
+        data_folder.newest_span([f"span-{2**63}", "span-1"])
+
+
+def test_a_split_that_cannot_be_listed_is_named(folder, monkeypatch):
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", forbidden)
+    with pytest.raises(DataError, match="train cannot be listed: Permission denied"):
+        data_folder.files(str(folder), "train")
+
+
 def test_zeros_in_front_of_a_spans_number(tmp_path):
     for name in ("span-08", "span-09"):
         clothing.write_csvs(tmp_path / name, train=4, test=2)

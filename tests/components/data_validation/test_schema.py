@@ -118,6 +118,45 @@ def test_what_is_no_schema_is_named(tmp_path, content):
         schemas.read_schema(path)
 
 
+def test_a_schema_of_ones_own_is_taken_if_it_fits(tmp_path):
+    def expected(change):
+        schema = schema_pb2.Schema()
+        schema.CopyFrom(SCHEMA)
+        change({feature.name: feature for feature in schema.feature}, schema)
+        path = schemas.write_schema(schema, tmp_path)
+        return schemas.expected_schema(with_schema(path)), schema
+
+    def with_schema(path):
+        data = SETTINGS.data.model_copy(update={"schema_file": path})
+        return SETTINGS.model_copy(update={"data": data})
+
+    given, read = expected(lambda features, _: setattr(features["image"].int_domain, "max", 9))
+    assert read == given
+    assert schemas.expected_schema(with_schema(None)) == SCHEMA
+    for change, named in (
+        (lambda features, _: features["image"].ClearField("shape"), "image"),
+        (lambda features, _: setattr(features["image"].shape.dim[0], "size", 5), "image"),
+        (lambda features, _: setattr(features["label"], "type", schema_pb2.FLOAT), "label"),
+        (lambda _, schema: schema.feature.pop(), "label"),
+    ):
+        with pytest.raises(DataError, match=rf"\.pbtxt: expected a feature '{named}' of type INT"):
+            expected(change)
+
+
+@pytest.mark.parametrize("damage", ["cut", "inverted"])
+def test_a_damaged_file_is_named_when_a_schema_is_inferred(tmp_path, damage):
+    folder = clothing.write_csvs(tmp_path, train=90, test=10, shape=(4, 3, 1), gz=True)
+    (path,) = (folder / "train").iterdir()
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        del content[len(content) // 2 :]
+    else:
+        content[-300:-100] = bytes(255 - value for value in content[-300:-100])
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path} cannot be read to its end"):
+        schemas.infer_schema(folder, SETTINGS)
+
+
 def test_inferred_from_a_data_folder(tmp_path):
     folder = clothing.write_csvs(tmp_path, train=60, test=10, shape=(4, 3, 1), gz=True, files=2)
     inferred = schemas.infer_schema(folder, SETTINGS)

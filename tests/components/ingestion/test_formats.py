@@ -66,6 +66,14 @@ def test_classes_that_are_named_stay(tmp_path):
     assert resolved.data.classes == ("b", "c")
 
 
+def test_who_names_no_classes_wants_no_labels(tmp_path):
+    folder = put(tmp_path, "train/DIV2K_train/1.png", "test/DIV2K_valid/3.png")
+    assert formats.resolved(SETTINGS, folder).data.classes == ("DIV2K_train", "DIV2K_valid")
+    resolved = formats.resolved(with_data(classes=[]), folder)
+    assert resolved.data.classes == ()
+    assert formats.resolved(resolved, folder) == resolved
+
+
 def test_csvs_and_images_in_one_folder_are_refused_unless_one_is_chosen(tmp_path):
     folder = clothing.write_csvs(tmp_path, train=4, test=2, shape=(8, 8, 3))
     put(folder, "train/below/1.png", "test/2.png")
@@ -141,6 +149,19 @@ def test_csvs_without_labels_have_no_classes(tmp_path, header):
     (block,) = formats.rows(folder, "test", resolved)
     assert (block[0] == -1).all()
     assert block[1].shape == (2, 192)
+
+
+@pytest.mark.parametrize("damage", ["cut", "inverted"])
+def test_a_damaged_file_is_for_ingestion_to_name(tmp_path, damage):
+    folder = clothing.write_csvs(tmp_path, train=40, test=2, shape=(8, 8, 3), gz=True)
+    for path in (folder / "train").iterdir():
+        content = bytearray(path.read_bytes())
+        if damage == "cut":
+            del content[len(content) // 2 :]
+        else:
+            content[100:300] = bytes(255 - value for value in content[100:300])
+        path.write_bytes(content)
+    assert formats.resolved(SETTINGS, folder).data.classes == FASHION_MNIST_CLASSES
 
 
 def test_a_first_row_cut_short_is_no_file_without_labels(tmp_path):

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from components.base.errors import WorkspaceError
+from components.base.errors import RunError, WorkspaceError
 from pipeline.commands.session import session
+
+
+def test_the_end_of_a_file_is_not_that_of_what_is_typed(tmp_path):
+    """For click it is, and so a stop by the user."""
+    with pytest.raises(RunError, match="Compressed file ended") as told, session(tmp_path, "data"):
+        raise EOFError("Compressed file ended before the end-of-stream marker")
+    assert told.value.log == tmp_path / "data.log"
 
 
 @pytest.mark.parametrize("blocked", ["workspace", "workspace/logs/evaluate.log"])
