@@ -16,8 +16,8 @@ On a machine with a GPU of NVIDIA's, CUDA's libraries come with it, as wheels of
 the locked TensorFlow names. DENOISE_GPU=0 leaves them out, DENOISE_GPU=1 brings them anywhere.
 
 What the set-up needs is looked for before anything is downloaded. A second call compares one
-fingerprint and returns at once; one that comes meanwhile waits. Packages come from where pip's own
-settings say.
+fingerprint and returns at once; one that comes meanwhile waits. Packages come from the index that
+pip's settings name.
 """
 
 from __future__ import annotations
@@ -242,7 +242,9 @@ def local_python(versions: tuple[str, ...], uv: str | None) -> Python | None:
             done = subprocess.run(find, capture_output=True, text=True)
             candidates.append(done.stdout.strip() if done.returncode == 0 else None)
         for candidate in candidates:
-            python = _examine(candidate) if candidate else None
+            if candidate is None or VENV in pathlib.Path(candidate).parents:
+                continue  # what is about to be deleted
+            python = _examine(candidate)
             if python and python.version == version:
                 if python.headers:
                     return python
@@ -377,6 +379,9 @@ def take_index_of_pip() -> None:
     for name, variables in _PIP_TO_UV.items():
         if name in found and not any(map(os.environ.get, variables)):
             os.environ[variables[0]] = found[name]
+            if name == "extra-index-url":
+                # As pip does: any of them may have the version that the lock names, with its hash.
+                os.environ.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
 
 
 @contextlib.contextmanager

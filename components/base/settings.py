@@ -36,6 +36,10 @@ FASHION_MNIST_CLASSES = (
 _SHORT_FORM = re.compile(r"\b([A-Za-z_]\w*)\s*:\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)")
 
 
+def _long_form(expression: str) -> str:
+    return _SHORT_FORM.sub(r"\1(\2)", expression.strip())
+
+
 def noise_tree(expression: str) -> ast.expr:
     """The syntax tree of a noise expression, `gaussian:0.5` taken for `gaussian(0.5)`.
 
@@ -43,7 +47,7 @@ def noise_tree(expression: str) -> ast.expr:
       ValueError: it is not even one; components.noise knows the names.
     """
     try:
-        return ast.parse(_SHORT_FORM.sub(r"\1(\2)", expression.strip()), mode="eval").body
+        return ast.parse(_long_form(expression), mode="eval").body
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from error
 
@@ -59,7 +63,7 @@ def _check_noise(expression: str) -> str:
         ) from error
     if not isinstance(node, (ast.Call, ast.BinOp, ast.Name)):
         raise ValueError(f"{expression!r} is not a noise: write name(parameter=value)")
-    return expression
+    return _long_form(expression)
 
 
 Module = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]

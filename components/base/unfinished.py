@@ -7,8 +7,12 @@ them, so what is kept is only marked when the work is done, and removed by `forg
 
 from __future__ import annotations
 
+import json
 import pathlib
 import shutil
+from typing import Any
+
+from components.base.files import write_json
 
 _FOLDER = "resume"
 _DONE = "done"
@@ -19,9 +23,22 @@ def place(step_folder: pathlib.Path, fingerprint: str) -> pathlib.Path:
     return step_folder / _FOLDER / fingerprint
 
 
-def done(kept: pathlib.Path) -> None:
-    """Marks that the work is done whose `place` this is."""
-    (kept / _DONE).touch()
+def done(kept: pathlib.Path, noted: Any = None) -> None:
+    """Marks that the work is done whose `place` this is, with what is to be known of it."""
+    write_json(kept / _DONE, noted)
+
+
+def noted(kept: pathlib.Path) -> Any:
+    """What `done` was given; None: the work is not done."""
+    try:
+        return json.loads((kept / _DONE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def begin_anew(kept: pathlib.Path) -> None:
+    """Takes the mark away."""
+    (kept / _DONE).unlink(missing_ok=True)
 
 
 def forget(step_folder: pathlib.Path, but: str | None = None) -> None:

@@ -7,7 +7,6 @@ and of two equal keys it takes the last without a word.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import yaml
@@ -31,18 +30,19 @@ _CORE = (
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Before `<<` is followed, which puts keys beside those that are written.
+        node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
-            if key.tag == f"{_TAG}merge":
+            if not isinstance(key, yaml.ScalarNode) or key.tag == f"{_TAG}merge":
                 continue
-            name = self.construct_object(key, deep=True)
-            if isinstance(name, Hashable) and name in seen:
+            if (key.tag, key.value) in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name!r} is given twice", key.start_mark
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
                 )
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+            seen.add((key.tag, key.value))
+        return node
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
         return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
@@ -67,7 +67,7 @@ def read(text: str) -> Any:
     """
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error

@@ -30,9 +30,9 @@ from components.base.shards import batches, shards
 from components.data_validation.result import STATISTICS_FILE
 
 _BATCH = 1_000
+"""Examples whose statistics are computed at a time: TFDV's own default."""
 _MOST_LABELS = 16_384
 """Different ones that are all counted: the report has a row for each class."""
-"""Examples whose statistics are computed at a time: TFDV's own default."""
 
 
 class Executor(BeamExecutor):

@@ -31,7 +31,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from components.base.files import shown
-from components.image.reader import frames, layout_of, opened
+from components.image.reader import frames, layout_of, opened, turn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,24 +92,17 @@ def read_picture(path: str | os.PathLike[str], content: bytes | None = None) -> 
             with opened(source(), name) as again:
                 pixels, alpha = _deep_colour(image, again)
         else:
-            image.load()
-            turned = _turned(image)
-            if turned.mode == "F" or turned.mode.startswith("I"):
-                pixels, alpha = _deep_grey(turned, kind, tags)
+            turn(image)
+            if image.mode == "F" or image.mode.startswith("I"):
+                pixels, alpha = _deep_grey(image, kind, tags)
             else:
-                pixels, alpha = _eight_bits(turned)
+                pixels, alpha = _eight_bits(image)
         profile = image.info.get("icc_profile")
         # One of CMYK says nothing of the RGB it was made into, nor one of RGB of a grey palette.
         kind_of_colours = b"GRAY" if pixels.shape[-1] == 1 else b"RGB "
         if profile and profile[16:20] != kind_of_colours:  # ICC.1:2022, 7.2
             profile = None
     return Picture(pixels, alpha, profile, notes)
-
-
-def _turned(image: Image) -> Image:
-    import PIL.ImageOps
-
-    return PIL.ImageOps.exif_transpose(image)
 
 
 def _deep_grey(image: Image, kind: str | None, tags: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -193,8 +186,8 @@ def _decoded(image: Any, layout: Callable[[str], str]) -> np.ndarray:
         tiles.append((codec, extents, offset, arguments))
     image.tile = tiles
     image.info.pop("transparency", None)
-    image.load()
-    return np.ascontiguousarray(np.asarray(_turned(image)))
+    turn(image)
+    return np.ascontiguousarray(np.asarray(image))
 
 
 def write_picture(picture: Picture, file: IO[bytes]) -> None:

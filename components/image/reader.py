@@ -182,7 +182,21 @@ def _correct(image: Image) -> None:
     scale = {"L;2": 85, "L;4": 17}.get(layout_of(image))
     if scale and isinstance(image.info.get("transparency"), int):
         image.info["transparency"] *= scale
-    # It turns by the orientation in XMP, too, where the EXIF has none. Viewers do not.
+
+
+def turn(image: Image) -> None:
+    """Decodes an image and turns it, in place, as a viewer shows it: by its EXIF alone, and not
+    by an orientation in the XMP, as Pillow would."""
+    import PIL.ImageOps
+
+    # TIFF's is looked at while it is decoded, a PNG's may come after the pixels.
+    _leave_xmp(image)
+    image.load()
+    _leave_xmp(image)
+    PIL.ImageOps.exif_transpose(image, in_place=True)
+
+
+def _leave_xmp(image: Image) -> None:
     for name in ("xmp", "XML:com.adobe.xmp"):
         image.info.pop(name, None)
 
@@ -197,17 +211,13 @@ class _Decoded:
     """
 
     def __init__(self, image: Image, channels: int):
-        import PIL.ImageOps
-
         self.notes = frames(image)
         if layout_of(image).startswith("RGB;16") and "transparency" in image.info:
             # Pillow compares the upper bytes alone.
             raise ValueError("transparency with 16 bits")
         self._kind, self._tags = image.format, getattr(image, "tag_v2", {})
         self._channels = channels
-        image.load()
-        # In place: else it is copied even where it is not turned.
-        PIL.ImageOps.exif_transpose(image, in_place=True)
+        turn(image)
         self.image = image
         self.deep = self.image.mode == "F" or self.image.mode.startswith("I")
 

@@ -116,7 +116,8 @@ class Shown:
             if predict is not None:
                 for kind, images in shown.items():
                     seen.setdefault(kind, []).append(np.asarray(predict(images))[:number])
-            tell("report", first + number, number_of_all, "denoising test images")
+            told = min(first + size, number_of_all)
+            tell("report", told, number_of_all, "denoising test images")
         if folder is None:
             return None
         predicted = {kind: np.concatenate(parts)[len(wanted) :] for kind, parts in seen.items()}

@@ -14,6 +14,7 @@ import logging
 import pathlib
 import re
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -114,6 +115,8 @@ class Resume:
         were then."""
         states = self._states()
         state = states.pop(self.first_epoch, None)
+        if state is None:
+            unfinished.begin_anew(self._folder)
         for other in states.values():
             shutil.rmtree(other)
         for name in (HISTORY_FILE, _BEST):
@@ -164,9 +167,19 @@ class Resume:
         """Gives a model the weights of the epoch with the least validation loss."""
         model.load_weights(self._folder / _BEST)
 
-    def done(self) -> None:
-        """The training is over, and its outputs are written."""
-        unfinished.done(self._folder)
+    def done(self, measured: Mapping[str, float]) -> None:
+        """The training is over, and its outputs are written.
+
+        Args:
+          measured: How long it took.
+        """
+        unfinished.done(self._folder, dict(measured))
+
+    @property
+    def measured(self) -> dict[str, float] | None:
+        """What `done` was told, of a training that was killed after it; None: it goes on."""
+        found: dict[str, float] | None = unfinished.noted(self._folder)
+        return found if self.first_epoch else None
 
 
 class _Keep(keras.callbacks.Callback):

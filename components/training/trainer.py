@@ -142,7 +142,10 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
         )
         worker.agree_on_weights(denoiser)
         resume.restore(model)
-    measured = _fit(model, images, job, resume, _callbacks(job, images, resume, worker))
+    measured = resume.measured
+    if measured is None:
+        called = _callbacks(job, images, resume, worker)
+        measured = _fit(model, images, job, resume, called)
     if worker.leads:
         resume.load_best(model)
         served = recipe.served(job.model.name, job.image.shape, job.model.arguments)
@@ -171,7 +174,7 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
     # TFX expects the model when the others return.
     worker.meet(workers.Use.END)
     if worker.leads:
-        resume.done()
+        resume.done(measured)
 
 
 def _denoiser(job: Job, policy: str) -> keras.Model:

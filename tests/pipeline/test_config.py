@@ -158,6 +158,9 @@ def test_a_number_may_have_an_exponent_and_no_point():
 def test_a_noise_is_written_as_everywhere(value):
     settings = config.load(overrides=[f"noise.training={value!r}"])
     assert str(parse(settings.noise.training)) == str(parse(value))
+    assert settings.noise.training == value.strip().replace(":0.2", "(0.2)").replace(
+        ":0.1+gaussian:1", "(0.1)+gaussian(1)"
+    )
 
 
 @pytest.mark.parametrize("value", ["on", "off", "auto", "'on'"])

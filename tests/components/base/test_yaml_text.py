@@ -23,6 +23,7 @@ from components.base import yaml_text
         ("[.inf, -.inf]", [math.inf, -math.inf]),
         ("{<<: {a: 1, b: 2}, a: 3}", {"a": 3, "b": 2}),
         ("'1e3'", "1e3"),
+        ("{x: {b: &b {<<: {a: 1}, a: 2}}, c: {<<: *b}}", {"x": {"b": {"a": 2}}, "c": {"a": 2}}),
     ],
 )
 def test_it_is_the_core_schema(text, value):
@@ -44,6 +45,10 @@ def test_there_is_a_number_that_is_none():
         ("{[a]: 1}", "unhashable"),
         ("!!python/object:os.system {}", "could not determine a constructor"),
         ("a\0b", "special characters"),
+        ("!!bool x", "x"),
+        ("!!float ''", "index"),
+        ("!!timestamp abc", "group"),
+        ("!!map ab", "mapping"),
     ],
 )
 def test_what_is_no_plain_value_is_refused(text, said):

@@ -6,9 +6,11 @@ from __future__ import annotations
 import io
 import pathlib
 import struct
+import zlib
 
 import numpy as np
 import PIL.Image
+import PIL.TiffImagePlugin
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -347,6 +349,24 @@ def test_an_orientation_is_that_of_the_exif(in_graph, tmp_path):
         assert read.shape == shape
         np.testing.assert_array_equal(in_graph[3]((tmp_path / "a.jpg").read_bytes()), read)
         assert read_picture(tmp_path / "a.jpg").pixels.shape == shape
+
+
+def test_no_xmp_turns_a_picture(tmp_path):
+    """Nor that of a PNG after its pixels, or of a TIFF of several pages."""
+    image = PIL.Image.fromarray(np.zeros((3, 2, 3), np.uint8))
+    xmp = b'<x xmlns:tiff="t" tiff:Orientation="6"/>'
+    chunk = b"iTXt" + b"XML:com.adobe.xmp\0\0\0\0\0" + xmp
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    whole = _encoded(image, "PNG")
+    (tmp_path / "a.png").write_bytes(whole[:-12] + chunk + whole[-12:])
+    tags = PIL.TiffImagePlugin.ImageFileDirectory_v2()
+    tags[700], tags.tagtype[700] = xmp, 1
+    image.save(tmp_path / "b.tif", tiffinfo=tags)
+    image.save(tmp_path / "c.tif", tiffinfo=tags, save_all=True, append_images=[image])
+    image.save(tmp_path / "d.webp", xmp=xmp)
+    for path in tmp_path.iterdir():
+        assert read_image(path, 3).pixels.shape == (3, 2, 3), path
+        assert read_picture(path).pixels.shape == (3, 2, 3), path
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"text", b"\x89PNG\r\n", b"\xff\xd8\xff\xe0"])

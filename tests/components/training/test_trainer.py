@@ -164,11 +164,14 @@ def test_a_training_killed_before_its_outputs_were_published_trains_nothing_anew
     for _ in range(2):
         trainer.run_fn(_fn_args(tmp_path, examples))
         with np.load(run / REFERENCE_FILE) as reference:
-            written.append((reference["denoised"], (run / HISTORY_FILE).read_text()))
+            report = json.loads((run / TRAINING_FILE).read_text())
+            speed = report["seconds"], report["images_per_second"]
+            written.append((reference["denoised"], (run / HISTORY_FILE).read_text(), speed))
         shutil.rmtree(run)
     assert epochs == [0, 1, 2]
     np.testing.assert_array_equal(written[0][0], written[1][0])
-    assert written[0][1] == written[1][1]
+    assert written[0][1:] == written[1][1:]
+    assert min(written[1][2]) > 0
 
     # Of what is published, and of other work that is done, nothing is kept.
     other = SETTINGS.model_copy(update={"seed": 2})
