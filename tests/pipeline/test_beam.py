@@ -378,7 +378,11 @@ def test_runner_and_flags_reach_every_beam_step():
 
 def test_only_dataflow_gets_a_package_to_install():
     for flags in _flags(["beam.runner=DataflowRunner"]).values():
-        assert flags == ["--runner=DataflowRunner", f"--setup_file={ROOT / 'setup.py'}"]
+        assert flags == [f"--setup_file={ROOT / 'setup.py'}", "--runner=DataflowRunner"]
+    # The last of two counts.
+    own = _flags(["beam={runner: DataflowRunner, args: [--setup_file=mine.py]}"])
+    for flags in own.values():
+        assert flags[-1] == "--setup_file=mine.py"
 
 
 def test_the_setup_file_packs_all_that_a_worker_imports_and_reads(tmp_path):
