@@ -582,7 +582,6 @@ def make(glibc: tuple[int, ...]) -> None:
     Raises:
       SystemExit: something is missing, or a program failed.
     """
-    check_folder()
     set_environment()
     take_index_of_pip()
     uv, python, patched = choose_python(glibc, find_uv())

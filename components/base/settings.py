@@ -90,10 +90,11 @@ class _Section(pydantic.BaseModel):
     @pydantic.field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        assert info.field_name is not None
-        takes = _kinds(cls.model_fields[info.field_name].annotation)
-        if isinstance(value, bool) and takes & {int, float} and bool not in takes:
-            raise ValueError("Input should be a number, not true or false")
+        if isinstance(value, bool):
+            assert info.field_name is not None
+            takes = _kinds(cls.model_fields[info.field_name].annotation)
+            if takes & {int, float} and bool not in takes:
+                raise ValueError("Input should be a number, not true or false")
         return value
 
 
