@@ -14,7 +14,7 @@ from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import classification_pb2, predict_pb2
 
 from serving.calls.proto_requests import ExamplesRequest, PredictRequest
@@ -25,6 +25,9 @@ from tests.serving.fuzz import messages
 
 QUICK = settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(QUICK, max_examples=1_000_000)
+MOST_VALUES = 2**24
+"""Far more than any message here holds. A shape may claim more, which the server's limits refuse by
+`SentTensor.bytes`, before there is an array."""
 
 
 def parsed(kind: Any, content: bytes) -> Any:
@@ -79,6 +82,11 @@ def same_tensor(content: bytes) -> None:
         # Ours may not have looked at what is wrong; but then it says so, or has an array.
         with contextlib.suppress(ValueError):
             SentTensor.read(memoryview(content)).array()
+        return
+    claimed = math.prod(dim.size for dim in message.tensor_shape.dim)
+    if claimed > MOST_VALUES:
+        with contextlib.suppress(ValueError):
+            assert SentTensor.read(memoryview(content)).bytes >= claimed
         return
     try:
         expected = reference(message)
@@ -153,11 +161,16 @@ def same_examples(content: bytes) -> None:
         assert as_bytes(type(example).FromString(one)) == as_bytes(merged)
 
 
+_CLAIMS_TOO_MUCH = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT)
+for _size in (2, 2**63 - 1):
+    _CLAIMS_TOO_MUCH.tensor_shape.dim.add(size=_size)
+
 tensor_bytes = st.one_of(messages.mangled(messages.tensors()), messages.fields())
 request_bytes = st.one_of(messages.mangled(messages.requests()), messages.fields())
 
 
 @QUICK
+@hypothesis.example(_CLAIMS_TOO_MUCH.SerializeToString())
 @given(tensor_bytes)
 def test_tensors(content):
     same_tensor(content)
