@@ -20,7 +20,7 @@ benchmark: setup
 
 # A worker needs some 2 GB, so no more than four; reordered, the longest test would come last.
 test: setup
-	@"$(VENV)"/bin/python -m pytest -m "not slow" -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@"$(VENV)"/bin/python -m pytest -m "not slow and not ci" -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # TFX 1.21, also where the C library is too old for it: a local run, and the dry run as Kubeflow.
 test-modern:

@@ -33,6 +33,7 @@ class Process:
       arguments: The command line.
       environment: All of the environment.
       forked_tasks: A dry run forks its tasks too, from this process.
+      folder: Where it stands; None: where this process does.
 
     Attributes:
       pid: Of the process.
@@ -45,6 +46,7 @@ class Process:
         arguments: Sequence[object],
         environment: Mapping[str, str],
         forked_tasks: bool = False,
+        folder: pathlib.Path | None = None,
     ):
         self._said = tempfile.TemporaryDirectory(prefix="said-")
         self.args = [module, *map(str, arguments)]
@@ -57,7 +59,7 @@ class Process:
                 self.args,
                 (self.stdout, self.stderr),
                 dict(environment),
-                os.getcwd(),
+                str(folder or pathlib.Path.cwd()),
                 forked_tasks,
             ),
         )
@@ -95,9 +97,10 @@ def call(
     environment: Mapping[str, str],
     forked_tasks: bool = False,
     timeout: float = 400,
+    folder: pathlib.Path | None = None,
 ) -> subprocess.CompletedProcess:
     """As `subprocess.run` with captured text; see `Process`."""
-    process = Process(module, arguments, environment, forked_tasks)
+    process = Process(module, arguments, environment, forked_tasks, folder)
     try:
         status = process.wait(timeout)
     finally:
@@ -137,6 +140,8 @@ def _become(
     os.environ.update(environment)
     tempfile.tempdir = None
     os.chdir(folder)
+    added = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:0] = [folder, *added]
     module, *_ = sys.argv = command
     try:
         importlib.import_module(module).main()

@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.ci
 def test_recipes_are_trained_and_measured(folder, tmp_path, capsys):
     output = tmp_path / "training.json"
     arguments = [

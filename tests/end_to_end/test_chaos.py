@@ -118,7 +118,6 @@ def _left_alone(denoise: Denoise, summary: str) -> tuple[dict, set[str]]:
     return alone, {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-@pytest.mark.slow
 @pytest.mark.ci
 @pytest.mark.timeout(1800)
 def test_killed_at_some_moments(tmp_path, data, finished):

@@ -20,10 +20,6 @@ PROGRESS = r"(    \S.*\n)*"
 LOG_LINE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} I serving\.\S+: .*\n"
 
 
-LONG = (pytest.mark.slow, pytest.mark.ci)
-"""Of commands that do the same as others around their work."""
-
-
 def _steps(*names: str) -> str:
     return "".join(rf"{PROGRESS} [✓=] +\d+/\d+ {name} .*\n" for name in names)
 
@@ -67,14 +63,14 @@ def _start(denoise: Denoise, command: str, arguments: list[str], **others: str) 
     ("command", "expected"),
     [
         ("models", ""),
-        ("noises", ""),
+        pytest.param("noises", "", marks=pytest.mark.ci),
         ("status", ""),
         ("data", _steps("data")),
         ("run", ""),
-        pytest.param("evaluate", _steps("evaluate"), marks=LONG),
+        pytest.param("evaluate", _steps("evaluate"), marks=pytest.mark.ci),
         ("predict", _steps("predict")),
-        pytest.param("report", _steps("report"), marks=LONG),
-        ("compile", ""),
+        pytest.param("report", _steps("report"), marks=pytest.mark.ci),
+        pytest.param("compile", "", marks=pytest.mark.ci),
         pytest.param(
             "benchmark",
             _steps(
@@ -118,8 +114,11 @@ SIGINT_ALWAYS = [
     "command",
     [
         *("run", "predict", "dry run"),
-        *(pytest.param(command, marks=LONG) for command in ("evaluate", "benchmark", "report")),
-        pytest.param("train-worker", marks=LONG),
+        *(
+            pytest.param(command, marks=pytest.mark.ci)
+            for command in ("evaluate", "benchmark", "report")
+        ),
+        pytest.param("train-worker", marks=pytest.mark.ci),
     ],
 )
 def test_a_signal_ends_a_long_command(finished, tmp_path, command, number):

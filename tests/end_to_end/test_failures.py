@@ -26,8 +26,7 @@ def _states(denoise: Denoise) -> dict[str, str]:
 
 
 def test_a_killed_run_goes_on_where_it_stopped(fresh):
-    """Killed in three of its steps in turn, a run still ends as one that was left alone."""
-    fresh.run_killed_in("CsvIngestion")
+    """Killed in two of its steps in turn, a run still ends as one that was left alone."""
     fresh.run_killed_in("Transform")
     fresh.run_killed_in("Trainer", "training.epochs=4")
     done = fresh.run("training.epochs=4")
@@ -43,10 +42,11 @@ def test_a_killed_run_goes_on_where_it_stopped(fresh):
     assert not list(fresh.workspace.glob("pipeline_root/Trainer/resume/*"))
 
     status = json.loads(fresh.call("status", "--json").stdout)
-    assert [run["state"] for run in status["runs"]] == ["failed", "failed", "failed", "done"]
+    assert [run["state"] for run in status["runs"]] == ["failed", "failed", "done"]
     assert len(status["models"]) == 1
 
 
+@pytest.mark.ci
 def test_what_a_forgotten_run_left_is_not_read(tmp_path, data):
     """The metadata is lost, so the steps' folders are numbered anew; and a cached file changed."""
     folder = tmp_path / "data"
@@ -114,6 +114,7 @@ main()
 """
 
 
+@pytest.mark.ci
 def test_a_step_that_a_signal_ends_is_named(fresh):
     """As on a CPU that does not run an instruction that it lists."""
     command = fresh.run_command()
@@ -209,8 +210,7 @@ def test_data_of_another_kind_is_an_anomaly(fresh, data, tmp_path):
     ],
 )
 def test_wrong_settings_end_with_status_2_before_anything_runs(fresh, arguments, message):
-    command = fresh.command("run", "--data", str(fresh.data), *arguments)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = fresh.call("run", "--data", str(fresh.data), *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ import pytest
 from tests import textures
 from tests.end_to_end.conftest import Denoise
 
+pytestmark = pytest.mark.ci
 SETTINGS = (
     "image={height: 16, width: 16, channels: 3}",
     "data={patches: 8, max_drift: 1}",

@@ -10,7 +10,6 @@ from tests import clothing
 from tests.end_to_end.conftest import TEST, TRAIN, Denoise
 
 
-@pytest.mark.slow
 @pytest.mark.ci
 def test_names_of_every_kind_and_a_workspace_that_moves(tmp_path):
     data = clothing.write_csvs(

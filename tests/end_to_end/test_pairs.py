@@ -11,6 +11,7 @@ from pipeline.benchmark.contents import Benchmark
 from tests import textures
 from tests.end_to_end.conftest import Denoise
 
+pytestmark = pytest.mark.ci
 SETTINGS = (
     "image={height: 16, width: 16, channels: 1}",
     "data={patches: 8, max_drift: 1}",

@@ -88,7 +88,6 @@ def _check(result, name):
     assert_every_signature_answers_as_keras(result.model, pixels, shape)
 
 
-@pytest.mark.slow
 @pytest.mark.ci
 def test_the_tuners_findings_are_trained_with_and_reported(data, workspace):
     tuner = "tuner={enabled: true, trials: 2, epochs: 1, algorithm: random}"

@@ -24,7 +24,6 @@ def _weights(denoise, version):
     return keras.saving.load_model(folder / KERAS_FILE).get_weights()
 
 
-@pytest.mark.slow
 @pytest.mark.ci
 @pytest.mark.timeout(1200)
 def test_a_newer_span_is_trained_on_from_the_pushed_model(tmp_path):

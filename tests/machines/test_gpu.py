@@ -57,7 +57,6 @@ def test_asking_whether_a_process_may_fork_starts_no_driver(driver, tmp_path):
     assert len(_run(driver, tmp_path / "listed", "-c", code)) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.ci
 def test_no_process_of_a_run_is_forked_from_one_that_started_the_driver(driver, tmp_path):
     arguments = ("-m", "pipeline.cli", "run", "--preset", "smoke", "--workspace", tmp_path / "w")

@@ -313,6 +313,7 @@ def test_statistics_are_those_of_tfx(local, tmp_path):
     assert ours.span == made.span
 
 
+@pytest.mark.ci
 def test_workers_of_a_strict_engine_give_what_this_process_gives(data, local, strict, tmp_path):
     found = _run(data, tmp_path / "artifacts", strict)
     for step, output in (("CsvIngestion", "examples"), ("Transform", "transformed_examples")):
@@ -337,6 +338,7 @@ def _where(element: str, file: str) -> None:
     pathlib.Path(file).write_text(json.dumps(lines))
 
 
+@pytest.mark.ci
 def test_a_worker_stands_in_an_empty_folder_of_its_own(strict, tmp_path):
     found = []
     for number in range(2):

@@ -12,6 +12,7 @@ import pytest
 from components.base import settings
 from pipeline import cli, config
 from pipeline.commands import options
+from tests import warm
 
 COMMANDS = sorted(
     command.name or command.callback.__name__ for command in cli.app.registered_commands
@@ -76,9 +77,15 @@ def test_wrong_usage_ends_with_status_2(arguments):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_what_the_caller_closed_is_as_if_nobody_read_it(closed, tmp_path):
-    command = f'"$0" -m pipeline.cli noises --json {closed}'
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [
+        *(("--version", closed) for closed in ("<&-", ">&-", "2>&-")),
+        ("noises --json", "<&- >&- 2>&-"),
+    ],
+)
+def test_what_the_caller_closed_is_as_if_nobody_read_it(arguments, closed):
+    command = f'"$0" -m pipeline.cli {arguments} {closed}'
     done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stderr == ""
@@ -95,7 +102,7 @@ def test_an_empty_workspace_is_named(command, tmp_path):
 
 
 def test_models_and_noises_as_json():
-    done = _call("models", "--json")
+    done = warm.call("pipeline.cli", ["models", "--json"], os.environ)
     assert done.stderr == ""
     models = {row["name"]: row for row in json.loads(done.stdout)}
     for row in models.values():
@@ -105,7 +112,7 @@ def test_models_and_noises_as_json():
         assert row["source"]
     assert models["windsor_cae"]["parameters"] == 49_761
     assert models["dense_dae_16"]["parameters"] == 25_888
-    done = _call("noises", "--json")
+    done = warm.call("pipeline.cli", ["noises", "--json"], os.environ)
     assert done.stderr == ""
     noises = json.loads(done.stdout)
     assert all(row["formula"] and row["source"] and row["usage"] for row in noises)

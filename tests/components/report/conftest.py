@@ -28,7 +28,7 @@ def _row(noise: str, label: str, psnr: float, bounds: dict[str, float]) -> conte
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def per_image() -> dict[str, np.ndarray]:
     """Five images of two classes under two noises, sorted by noise and key as `per_image` is."""
     return {
@@ -41,7 +41,7 @@ def per_image() -> dict[str, np.ndarray]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_contents(per_image: dict[str, np.ndarray]) -> contents.Contents:
     settings = config.validate(
         {

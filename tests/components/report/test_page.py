@@ -44,13 +44,13 @@ class Outline(html.parser.HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rendered(small_contents) -> str:
     strips = [(picture, PIXEL) for picture in small_contents.pictures]
     return page.render(small_contents, plots.plots(small_contents), strips, PIXEL)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def outline(rendered) -> Outline:
     return Outline(rendered)
 

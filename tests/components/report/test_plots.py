@@ -9,7 +9,7 @@ from components.page.figures import VARIABLES
 from components.report import plots
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def figures(small_contents):
     return [plot for section in plots.plots(small_contents).values() for plot in section]
 

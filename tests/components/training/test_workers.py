@@ -108,7 +108,8 @@ def _weights(fn_args):
     return keras.saving.load_model(file, compile=False).get_weights()
 
 
-@pytest.mark.parametrize("cache", ["memory", pytest.param("device", marks=pytest.mark.slow)])
+@pytest.mark.ci
+@pytest.mark.parametrize("cache", ["memory", "device"])
 def test_two_machines_train_what_one_trains(tmp_path, examples, machines, cache):
     """Odd batches and an odd number of images to validate with: the parts are not equal."""
     import types

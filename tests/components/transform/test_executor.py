@@ -209,6 +209,7 @@ def test_a_split_without_examples_is_named(tmp_path):
         transformed(artifact, tmp_path)
 
 
+@pytest.mark.ci
 def test_workers_of_their_own_make_the_same(outputs, ingested, tmp_path):
     workers = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
     again = transformed(ingested, tmp_path, beam=(*BEAM, *workers))

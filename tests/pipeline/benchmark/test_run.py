@@ -178,6 +178,7 @@ def test_another_number_of_images_is_measured_but_nothing_tuned_again(
             assert fewer.result(method, noise).tuning == full.result(method, noise).tuning
 
 
+@pytest.mark.ci
 def test_another_seed_is_other_noise(shared, data):
     other = config.load("default", ["noise.seed=5", "report.classifier=false"]).noise
     changed = SETTINGS.model_copy(
@@ -231,6 +232,7 @@ def test_the_curve_has_the_blind_model_the_specialist_and_a_filter(shared, data)
         assert values == sorted(values, reverse=True)
 
 
+@pytest.mark.ci
 def test_without_models_there_is_a_benchmark(tmp_path, data, monkeypatch):
     monkeypatch.setattr(trained_models, "trained_models", lambda *_: [])
     found = _run(Workspace(tmp_path), data, limit=12)
@@ -263,6 +265,7 @@ def test_the_tables_say_who_is_best(shared, data):
     assert f"{best.total.psnr:.2f}" in told
 
 
+@pytest.mark.ci
 def test_recognition_by_a_classifier_trained_on_the_spot(tmp_path, data):
     settings = SETTINGS.model_copy(
         update={"report": ReportSettings(classifier=True, classifier_epochs=20)}
@@ -279,6 +282,7 @@ def test_recognition_by_a_classifier_trained_on_the_spot(tmp_path, data):
     assert [file.stat().st_mtime_ns for file in files] == times
 
 
+@pytest.mark.ci
 def test_the_ridge_map_is_left_out_for_large_images(tmp_path, data, monkeypatch):
     monkeypatch.setattr(ridge, "MAX_PIXELS", 100)
     found = _run(Workspace(tmp_path), data, limit=12)

@@ -20,7 +20,7 @@ from pipeline.commands.data import data
 from pipeline.commands.report import report
 from pipeline.config import PRESETS
 from pipeline.history import reports
-from tests import clothing
+from tests import clothing, warm
 
 
 @pytest.fixture
@@ -102,13 +102,12 @@ def test_a_compiled_pipeline_is_replaced_until_somebody_changes_it(tmp_path):
 def test_a_schema_that_was_looked_over_is_not_inferred_again(folder, tmp_path):
     """As the command line has it: the exit status, and how to go on."""
     schema = tmp_path / "schema.pbtxt"
-    call = [sys.executable, "-m", "pipeline.cli", "data", "--workspace", str(tmp_path / "ws")]
-    call += ["--data", str(folder), "--infer-schema", str(schema)]
-    assert subprocess.run(call, capture_output=True).returncode == 0
+    call = ["data", "--workspace", tmp_path / "ws", "--data", folder, "--infer-schema", schema]
+    assert warm.call("pipeline.cli", call, os.environ).returncode == 0
     assert is_signed(schema)
     curated = schema.read_text().replace("int_domain", "# looked over\n  int_domain", 1)
     schema.write_text(curated)
-    done = subprocess.run(call, capture_output=True, text=True)
+    done = warm.call("pipeline.cli", call, os.environ)
     assert done.returncode == 2
     assert "--overwrite" in done.stderr
     assert schema.read_text() == curated

@@ -54,6 +54,7 @@ def test_a_noise_that_is_none_is_told_before_anything_is_exported(tmp_path, monk
         predict(**call, add_noise="gaussian", beam=True, workspace=tmp_path)
 
 
+@pytest.mark.ci
 def test_one_is_measured_like_any_model(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     call = {"data": clothing.write_csvs(tmp_path / "data", train=3, test=8, seed=1)}

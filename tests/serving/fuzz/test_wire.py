@@ -23,7 +23,8 @@ from serving.protocol import wire
 from serving.protocol.codes import StatusError
 from tests.serving.fuzz import messages
 
-QUICK = settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+THOROUGH = settings(QUICK, max_examples=3000)
 LONG = settings(QUICK, max_examples=1_000_000)
 MOST_VALUES = 2**24
 """Far more than any message here holds. A shape may claim more, which the server's limits refuse by
@@ -210,14 +211,28 @@ def test_examples(content):
     same_examples(content)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(0)
-@LONG
-@given(tensor_bytes, request_bytes, messages.mangled(classifications()))
-def test_all_of_them_for_hours(tensor, request, examples):
+every_message = given(tensor_bytes, request_bytes, messages.mangled(classifications()))
+
+
+def all_the_same(tensor: bytes, request: bytes, examples: bytes) -> None:
     same_tensor(tensor)
     same_request(request)
     same_examples(examples)
+
+
+@pytest.mark.ci
+@THOROUGH
+@every_message
+def test_all_of_them(tensor, request, examples):
+    all_the_same(tensor, request, examples)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@LONG
+@every_message
+def test_all_of_them_for_hours(tensor, request, examples):
+    all_the_same(tensor, request, examples)
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=50))

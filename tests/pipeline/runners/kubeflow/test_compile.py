@@ -120,6 +120,7 @@ open("pipeline.yaml", "w").write(file.to_yaml(spec))
 """
 
 
+@pytest.mark.ci
 def test_nothing_of_the_machine_that_compiles_is_in_the_file(compiled, tmp_path):
     """Arguments are part of KFP's cache key: a path among them would miss the whole cache."""
     project = pathlib.Path(__file__).resolve().parents[4]
