@@ -1,6 +1,6 @@
 """Recipes beside each other: the seconds of training, and what each reaches.
 
-    python -m benchmarks.training --data DIR [--compare default] [--only RECIPE] [--seeds 1 2 3]
+    python -m benchmarks.training --data DIR [--compare default] [--only RECIPE …] [--seeds 1 2 3]
 
 Each recipe of a comparison is trained in turn, in a fresh process, on the very images of the
 pipeline, and measured on the test images; its curve is that of the validation images. CPU-seconds
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich.box
@@ -53,10 +53,10 @@ COMPARISONS: dict[str, dict[str, tuple[str, list[str]]]] = {
 """Recipes by comparison and name: a preset, and what is set over it."""
 
 
-def recipes(comparison: str, only: str | None = None) -> dict[str, tuple[str, list[str]]]:
-    """Those of a comparison, or the one it has of a name; of another preset, that alone."""
+def recipes(comparison: str, only: Sequence[str] = ()) -> dict[str, tuple[str, list[str]]]:
+    """Those of a comparison, or the ones it has of some names; of another preset, that alone."""
     found = COMPARISONS.get(comparison, {comparison: (comparison, [])})
-    return found if only is None else {only: found[only]}
+    return {name: found[name] for name in only or found}
 
 
 def measure(
@@ -132,7 +132,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=pathlib.Path, required=True, help="a data folder")
     parser.add_argument("--compare", choices=config.preset_names(), default="default")
-    parser.add_argument("--only", metavar="RECIPE", help="of the comparison")
+    parser.add_argument(
+        "--only", metavar="RECIPE", nargs="+", default=[], help="of the comparison"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--epochs", type=int, help="of every recipe, in place of its own")
@@ -144,8 +146,9 @@ def main(arguments: list[str] | None = None) -> int:
     overrides = [f"training.precision={given.precision}", *given.set]
     if given.epochs is not None:
         overrides.append(f"training.epochs={given.epochs}")
-    if given.only not in (None, *recipes(given.compare)):
-        parser.error(f"--only is one of {', '.join(recipes(given.compare))}, was {given.only!r}")
+    known = recipes(given.compare)
+    if unknown := [name for name in given.only if name not in known]:
+        parser.error(f"--only is of {', '.join(known)}, was {', '.join(unknown)}")
     trainings = measure(
         recipes(given.compare, given.only),
         given.data,

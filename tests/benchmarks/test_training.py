@@ -43,12 +43,12 @@ def test_recipes_are_trained_and_measured(folder, tmp_path, capsys):
     assert "the one before, seed 4: " in shown
     with pytest.raises(SystemExit):
         training.main([*arguments, "--only", "the one behind"])
-    assert "--only is one of default, without weight decay, the one" in capsys.readouterr().err
+    assert "--only is of default, without weight decay, the one" in capsys.readouterr().err
 
 
 def test_a_preset_without_a_comparison_is_trained_alone():
     assert training.recipes("best") == {"best": ("best", [])}
-    assert training.recipes("default", "default") == {"default": ("default", [])}
+    assert training.recipes("default", ["default"]) == {"default": ("default", [])}
 
 
 @pytest.mark.parametrize("comparison", training.COMPARISONS)
