@@ -191,7 +191,7 @@ class TrainingSettings(_Section):
     """`muon`: each kernel moves by its orthogonalised momentum (components/training/muon.py), the
     rest as by Adam, at .3 of the rate. A good rate is some three times Adam's."""
     learning_rate: float = Field(6e-3, gt=0)
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_fraction: float = Field(0.03, ge=0, lt=1)
     clip_norm: float | None = Field(1.0, gt=0)
     weight_decay: float | None = Field(None, gt=0)

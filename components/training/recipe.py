@@ -192,11 +192,46 @@ def _of_pairs(function: Any) -> Any:
     return of_pair
 
 
+@keras.saving.register_keras_serializable(package="denoise")
+class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A straight line up to a learning rate, and one down to zero.
+
+    That to decay to zero in a line is better than by the cosine is found in Bergsma et al.,
+    "Straight to Zero", arXiv:2502.15938, and in benchmarks/RESULTS.md.
+
+    Args:
+      learning_rate: The greatest.
+      warmup_steps: Steps up to it.
+      steps: Steps in all; after them it is zero.
+    """
+
+    def __init__(self, learning_rate: float, warmup_steps: int, steps: int):
+        super().__init__()
+        self._learning_rate, self._warmup_steps, self._steps = learning_rate, warmup_steps, steps
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        up = step / max(1, self._warmup_steps)
+        down = (self._steps - step) / max(1, self._steps - self._warmup_steps)
+        if self._warmup_steps:
+            down = ops.minimum(up, down)
+        return self._learning_rate * ops.clip(down, 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "learning_rate": self._learning_rate,
+            "warmup_steps": self._warmup_steps,
+            "steps": self._steps,
+        }
+
+
 def learning_rate(settings: TrainingSettings, steps: int) -> Any:
     """A float or a schedule over `steps` training steps in all."""
     if settings.schedule == "constant":
         return settings.learning_rate
     warmup_steps = int(settings.warmup_fraction * steps)
+    if settings.schedule == "linear":
+        return LinearDecay(settings.learning_rate, warmup_steps, steps)
     # CosineDecay counts decay_steps after the warm-up.
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup_steps else settings.learning_rate,

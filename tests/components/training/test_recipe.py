@@ -1,0 +1,49 @@
+"""The learning rate over a training."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.base.settings import TrainingSettings
+from components.training import recipe
+
+STEPS = 200
+
+
+def rates(settings: TrainingSettings) -> np.ndarray:
+    schedule = recipe.learning_rate(settings, STEPS)
+    return np.array([float(schedule(step)) for step in range(STEPS + 3)])
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("warmup", [0.0, 0.03, 0.5])
+def test_it_rises_to_the_rate_and_falls_to_zero(schedule, warmup):
+    found = rates(TrainingSettings(learning_rate=0.02, schedule=schedule, warmup_fraction=warmup))
+    top = int(warmup * STEPS)
+    assert np.argmax(found) == top
+    assert found[top] == pytest.approx(0.02)
+    assert np.all(np.diff(found[: top + 1]) > 0)
+    assert np.all(np.diff(found[top : STEPS + 1]) < 0)
+    assert found[STEPS:] == pytest.approx(0, abs=1e-9)
+    assert top == 0 or found[0] == 0
+
+
+def test_a_line_is_one():
+    found = rates(TrainingSettings(learning_rate=0.02, schedule="linear", warmup_fraction=0.1))
+    np.testing.assert_allclose(found[:21], 0.02 * np.arange(21) / 20, rtol=1e-6)
+    np.testing.assert_allclose(found[20:201], 0.02 * (1 - np.arange(181) / 180), atol=1e-8)
+
+
+def test_a_constant_rate_is_a_number():
+    assert recipe.learning_rate(TrainingSettings(learning_rate=0.5, schedule="constant"), 9) == 0.5
+
+
+def test_a_graph_has_the_same_and_its_configuration_makes_it_again():
+    schedule = recipe.learning_rate(TrainingSettings(schedule="linear"), STEPS)
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    graph = tf.function(again, input_signature=[tf.TensorSpec((), tf.int64)], autograph=False)
+    for step in (0, 3, 6, 7, 100, 199):
+        assert float(graph(tf.constant(step, tf.int64))) == pytest.approx(float(schedule(step)))
