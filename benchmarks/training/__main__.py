@@ -132,9 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=pathlib.Path, required=True, help="a data folder")
     parser.add_argument("--compare", choices=config.preset_names(), default="default")
-    parser.add_argument(
-        "--only", metavar="RECIPE", nargs="+", default=[], help="of the comparison"
-    )
+    parser.add_argument("--only", metavar="RECIPE", nargs="+", default=[], help="of the comparison")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--precision", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--epochs", type=int, help="of every recipe, in place of its own")
