@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from tests.alike import alike
 from tests.end_to_end.conftest import Denoise, environment, options
 
 PROGRESS = r"(    \S.*\n)*"
@@ -112,14 +113,7 @@ SIGINT_ALWAYS = [
 @pytest.mark.parametrize("number", SIGINT_ALWAYS)
 @pytest.mark.parametrize(
     "command",
-    [
-        *("run", "predict", "dry run"),
-        *(
-            pytest.param(command, marks=pytest.mark.ci)
-            for command in ("evaluate", "benchmark", "report")
-        ),
-        pytest.param("train-worker", marks=pytest.mark.ci),
-    ],
+    alike(["run", "predict", "dry run", "evaluate", "benchmark", "report", "train-worker"], here=3),
 )
 def test_a_signal_ends_a_long_command(finished, tmp_path, command, number):
     """In the middle of its work: TensorFlow is loaded, and the imports after it are under way."""
