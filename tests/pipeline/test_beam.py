@@ -338,7 +338,6 @@ def _where(element: str, file: str) -> None:
     pathlib.Path(file).write_text(json.dumps(lines))
 
 
-@pytest.mark.ci
 def test_a_worker_stands_in_an_empty_folder_of_its_own(strict, tmp_path):
     found = []
     for number in range(2):

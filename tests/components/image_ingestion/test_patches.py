@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components.image_ingestion import patches
 
 
+@example(bytes(8), 1, 1, 7, 4, 40)  # the last places are not drawn, but counted
 @given(
     st.binary(min_size=8, max_size=8),
     st.integers(1, 9),

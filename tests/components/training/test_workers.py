@@ -138,7 +138,6 @@ def test_two_machines_train_what_one_trains(tmp_path, examples, machines, cache)
     assert not (folder / WORKERS_FILE).exists()
 
 
-@pytest.mark.ci
 def test_workers_that_are_told_different_things_say_so(tmp_path, examples, machines):
     cluster = machines(2)
     for number, seed in enumerate((1, 2)):
