@@ -192,7 +192,9 @@ class TrainingSettings(_Section):
     rest as by Adam, at .3 of the rate. A good rate is some three times Adam's."""
     learning_rate: float = Field(6e-3, gt=0)
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    """How the rate falls to zero, by half a cosine or in a straight line; constant: not at all."""
     warmup_fraction: float = Field(0.03, ge=0, lt=1)
+    """Of all steps, those in which it rises to `learning_rate` first."""
     clip_norm: float | None = Field(1.0, gt=0)
     weight_decay: float | None = Field(None, gt=0)
     """Each step takes this share of the learning rate from every weight (Loshchilov and Hutter,
