@@ -61,9 +61,9 @@ def stores():
 
 
 RUNS = [
-    pytest.param(("forked", False), id="forked"),
-    pytest.param(("forked", True), id="forked, newer data", marks=pytest.mark.ci),
-    pytest.param(("processes", True), id="processes", marks=pytest.mark.slow),
+    pytest.param("forked", False, id="forked"),
+    pytest.param("forked", True, id="forked, newer data", marks=pytest.mark.ci),
+    pytest.param("processes", True, id="processes", marks=pytest.mark.slow),
 ]
 """How tasks begin, and whether there is a run on newer data."""
 
@@ -86,7 +86,7 @@ def dry_run(how, stores, data, tmp_path):
     ]
 
     def call() -> tuple[dict[str, dict], str]:
-        if how[0] == "forked":
+        if how == "forked":
             done = warm.call("pipeline.cli", arguments, environment(), forked_tasks=True)
         else:
             command = [sys.executable, "-m", "pipeline.cli", *arguments]
@@ -98,9 +98,9 @@ def dry_run(how, stores, data, tmp_path):
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("how", RUNS)
+@pytest.mark.parametrize(("how", "newer_data"), RUNS)
 def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
-    how, stores, dry_run, finished, tmp_path
+    newer_data, stores, dry_run, finished, tmp_path
 ):
     from components.base import object_store
     from components.csv_ingestion.result import read_summary
@@ -142,7 +142,7 @@ def test_a_dry_run_measures_and_pushes_what_the_local_run_does(
     assert pushed["pushed_destination"] == f"{serving}/{version}"
     assert [found.number for found in versions.versions(serving)] == [version]
 
-    if not how[1]:
+    if not newer_data:
         return
     # A newer span: trained on from the pushed model, compared with it, and pushed.
     clothing.write_csvs(tmp_path / "span-2", train=TRAIN, test=TEST, seed=8)

@@ -26,7 +26,8 @@ def _states(denoise: Denoise) -> dict[str, str]:
 
 
 def test_a_killed_run_goes_on_where_it_stopped(fresh):
-    """Killed in two of its steps in turn, a run still ends as one that was left alone."""
+    """Killed in three of its steps in turn, a run still ends as one that was left alone."""
+    fresh.run_killed_in("CsvIngestion")
     fresh.run_killed_in("Transform")
     fresh.run_killed_in("Trainer", "training.epochs=4")
     done = fresh.run("training.epochs=4")
@@ -42,7 +43,7 @@ def test_a_killed_run_goes_on_where_it_stopped(fresh):
     assert not list(fresh.workspace.glob("pipeline_root/Trainer/resume/*"))
 
     status = json.loads(fresh.call("status", "--json").stdout)
-    assert [run["state"] for run in status["runs"]] == ["failed", "failed", "done"]
+    assert [run["state"] for run in status["runs"]] == ["failed", "failed", "failed", "done"]
     assert len(status["models"]) == 1
 
 

@@ -403,6 +403,7 @@ def test_pips_own_settings_do_not_move_uv_elsewhere(tmp_path, monkeypatch):
     assert called["PIP_INDEX_URL"] == "https://mirror.example/simple"
     found = {name: called[f"PIP_{name}"] for name in MOVES if f"PIP_{name}" in called}
     assert found == {"USER": "0", "REQUIRE_VIRTUALENV": "0"}
+    assert called["PIP_ROOT_USER_ACTION"] == "ignore"
 
 
 def test_packages_come_from_where_pip_takes_them(tmp_path, monkeypatch):
