@@ -98,6 +98,8 @@ def train(images, labels, classes: int, epochs: int, seed: int):
         jit_compile=False,
         steps_per_execution=min(16, steps),
     )
+    # As in components/training/recipe.py: else the step is traced twice.
+    model.optimizer.build(model.trainable_variables)
     progress = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: tell("train the classifier", epoch + 1, epochs)
     )

@@ -14,7 +14,7 @@ import os
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import keras
 import numpy as np
@@ -47,6 +47,9 @@ CANDIDATES = (
 
 _MARGIN = 1.05
 """How many times as fast a less preferred candidate must be."""
+_HOPELESS = 0.5
+"""Below this share of the fastest one's speed fewer instructions do not make a precision the
+fastest: a CPU without bfloat16 has an eighth with it."""
 _SECONDS = 3.0
 """How long a candidate is measured, at least,"""
 _STEPS = 3
@@ -89,8 +92,9 @@ def measured(
     Args:
       job: What is to be trained.
       folder: Where measurements are kept: the step's.
-      candidates: What to try. One that sets variables is tried only where TensorFlow has done
-        nothing yet in this process, so that they can be set in it.
+      candidates: What to try, in this order. One that sets variables is tried only where
+        TensorFlow has done nothing yet in this process, so that they can be set in it, and where
+        the same precision without them is not far slower than another.
       measure: A function of a module; gives images/s.
     """
     clean = untouched()
@@ -101,13 +105,25 @@ def measured(
     tried = {each.name: each for each in known.get(key, [])}
     missing = [each for each in wanted if each.name not in tried]
     for each in missing:
+        if each.environment and _hopeless(each.precision, tried.values()):
+            continue
         tell("precision", 0, None, f"tries how fast {each.name} trains here")
         tried[each.name], lasting = _try(job, each, measure, fork=clean)
         if lasting:
             known.setdefault(key, []).append(tried[each.name])
     if missing:
         write_json(file, _Known.dump_python({**_read(file), key: known.get(key, [])}, mode="json"))
-    return [tried[each.name] for each in wanted]
+    return [tried[each.name] for each in wanted if each.name in tried]
+
+
+def _hopeless(policy: str, tried: Collection[Candidate]) -> bool:
+    """Whether a precision trained with all instructions, and far slower than another."""
+    fast = max(each.images_per_second or 0 for each in tried) if tried else 0
+    return any(
+        0 < (each.images_per_second or 0) < _HOPELESS * fast
+        for each in tried
+        if each.precision == policy and not each.environment
+    )
 
 
 def fastest(tried: Sequence[Candidate]) -> Candidate:

@@ -332,4 +332,6 @@ def training_model(
         jit_compile=jit_compile,
         steps_per_execution=per_execution,
     )
+    # Keras would make its variables while it traces the first step, and trace all of it once more.
+    model.optimizer.build(model.trainable_variables)
     return model

@@ -75,12 +75,12 @@ class Resume:
         return {int(match[1]): path for match, path in matches if match}
 
     def restore(self, model: keras.Model) -> None:
-        """Gives a model the weights and the optimiser of the last finished epoch.
+        """Gives a model, whose optimiser is built, the weights and optimiser of the last finished
+        epoch.
 
         A model whose state cannot be read stays as it is.
         """
         if self.first_epoch:
-            model.optimizer.build(model.trainable_variables)
             variables = [*model.variables, *model.optimizer.variables]
             before = [keras.ops.convert_to_numpy(variable) for variable in variables]
             try:

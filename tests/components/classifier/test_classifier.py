@@ -36,9 +36,10 @@ def test_it_takes_images_of_any_size(shape):
     assert model.count_params() < 600_000
 
 
-def test_the_same_seed_trains_the_same():
+def test_the_same_seed_trains_the_same(traced_steps):
     pixels, labels = clothing.images(256, seed=5)
     first, second = (classifier.train(pixels, labels, 10, epochs=1, seed=7) for _ in range(2))
+    assert len(traced_steps) == 2, "each training traces its step once"
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -18,6 +18,7 @@ def _model():
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile(optimizer="adam", loss="mse")
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
