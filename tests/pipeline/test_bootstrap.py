@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 
 import pytest
 
@@ -436,6 +437,76 @@ def test_packages_come_from_where_pip_takes_them(tmp_path, monkeypatch):
     own = "https://own.example/simple"
     assert taken(PIP_INDEX_URL=own) == [own, *others]
     assert taken(UV_INDEX_URL=own) == ["None", *others]
+
+
+def _wheel(folder, name):
+    """A wheel of one module that says its name."""
+    folder.mkdir()
+    about = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", f"print({name!r})")
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("no-index = true", ["--no-index"]),
+        ("no-index = 1", ["--no-index"]),
+        ("no-index = false", []),
+        ("", []),
+    ],
+)
+def test_folders_of_wheels_take_the_place_of_an_index(tmp_path, monkeypatch, said, expected):
+    """Of a machine without a network, by the very uv that the set-up calls."""
+    folders = [_wheel(tmp_path / name, f"denoise_{name}") for name in ("one", "two")]
+    config = tmp_path / "pip.conf"
+    config.write_text(f"[install]\nfind-links =\n    {folders[0]}\n    {folders[1]}\n{said}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    for variable in ("PIP_FIND_LINKS", "PIP_NO_INDEX"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("UV_FIND_LINKS", "")  # So that it is as it was after the test.
+    places = bootstrap.take_index_of_pip()
+    assert places == expected
+    assert os.environ["UV_FIND_LINKS"] == ",".join(folders)
+    install = [bootstrap.find_uv(), "pip", "install", "--python", sys.executable, "--offline"]
+    install += ["--target", str(tmp_path / "target"), *places, "denoise_one", "denoise_two"]
+    done = subprocess.run(install, capture_output=True, text=True)
+    if expected:
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "target" / "denoise_two.py").is_file()
+
+
+@pytest.mark.parametrize("places", [[], ["--no-index"]])
+def test_all_that_uv_installs_comes_from_there(tmp_path, monkeypatch, places):
+    called = []
+    python = bootstrap.Python(sys.executable, RUNNING, True)
+    for name, value in {
+        "VENV": tmp_path / "venv",
+        "set_environment": lambda: None,
+        "clear": lambda: None,
+        "take_index_of_pip": lambda: places,
+        "find_uv": lambda: "uv",
+        "choose_python": lambda glibc, uv: ("uv", python, True),
+        "wants_cuda": lambda: False,
+        "fetch_glibc": lambda folder: None,
+        "_call": lambda command, **others: called.append(command),
+    }.items():
+        monkeypatch.setattr(bootstrap, name, value)
+    monkeypatch.setattr(bootstrap.shutil, "copy", lambda source, target: target.touch())
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    bootstrap.make((2, 36))
+    of_uv = [command for command in called if command[0] == "uv"]
+    assert {tuple(command[1:3]) for command in of_uv} == {
+        ("venv", "--quiet"),
+        ("pip", "sync"),
+        ("pip", "install"),
+        ("tool", "run"),
+    }
+    assert all(("--no-index" in command) == bool(places) for command in of_uv)
 
 
 def test_a_step_that_fails_ends_the_set_up_with_its_command():
