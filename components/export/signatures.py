@@ -19,6 +19,7 @@ nothing of a size, so they stay images of the settings' shape. An image may have
 
 from __future__ import annotations
 
+import functools
 import math
 import pathlib
 from typing import TYPE_CHECKING, Any
@@ -58,14 +59,12 @@ def export_servable(
       warmup_pixels: uint8, (N, H*W*C): real images for the warm-up requests; the first is
         sent alone and all of them as one batch.
     """
-    import keras
     import tensorflow as tf
 
     from components import models
 
     any_size = model.input_shape[1:3] == (None, None)
     endpoints = (_AnySize if any_size else _Endpoints)(model, models.encoder(model), shape)
-    archive = keras.export.ExportArchive()
     image = tf.TensorSpec((None, *endpoints.image_shape), tf.float32, name="image")
     inputs = {
         "serving_default": image,
@@ -73,13 +72,19 @@ def export_servable(
         "predict_encoded": tf.TensorSpec((None,), tf.string, name="image_bytes"),
         "predict_examples": tf.TensorSpec((None,), tf.string, name="examples"),
     }
-    archive.track(model)
     if endpoints.encoder is not None:
-        archive.track(endpoints.encoder)
         inputs["encode"] = image
-    for name, spec in inputs.items():
-        archive.add_endpoint(name, getattr(endpoints, name), input_signature=[spec])
-    archive.write_out(str(path), verbose=False)
+    # Not a keras.export.ExportArchive: it keeps functions beside the signatures, and traces each of
+    # them twice.
+    servable = tf.Module()
+    servable.weights = [variable.value for variable in model.variables]
+    signatures = {
+        name: tf.function(
+            getattr(endpoints, name), input_signature=[spec], autograph=False
+        ).get_concrete_function()
+        for name, spec in inputs.items()
+    }
+    tf.saved_model.save(servable, str(path), signatures)
     write_warmup_requests(pathlib.Path(path), shape, warmup_pixels)
 
 
@@ -128,10 +133,16 @@ class _Endpoints:
 
         return {"code": tf.cast(self._of_a_batch(self.encoder, self._checked(image)), tf.float32)}
 
-    def _denoise(self, images: Any) -> Any:
+    @functools.cached_property
+    def _denoise(self) -> Any:
+        """From float32 (N, H, W, C) to the same: one graph, which the signatures share."""
         import tensorflow as tf
 
-        return tf.clip_by_value(self._of_a_batch(self._model, images), 0.0, 1.0)
+        def denoise(images: Any) -> Any:
+            return tf.clip_by_value(self._of_a_batch(self._model, images), 0.0, 1.0)
+
+        images = tf.TensorSpec((None, *self.image_shape), tf.float32, name="images")
+        return tf.function(denoise, input_signature=[images], autograph=False)
 
     def _of_a_batch(self, network: Any, images: Any) -> Any:
         """What a network makes of any number of images, none too."""

@@ -90,7 +90,7 @@ class KeyedDraws:
         # A block of the cipher gives two words: one for each half of the image.
         blocks = (size + 1) // 2
         counter = ops.expand_dims(ops.cast(ops.arange(blocks), "uint32"), 0)
-        halves = threefry(self._keys, (counter, _word(self._stream)))
+        halves = _threefry(self._keys, (counter, _word(self._stream)))
         self._stream += 1
         return ops.reshape(ops.concatenate(halves, axis=1)[:, :size], (-1, *shape))
 
@@ -105,7 +105,7 @@ def image_keys(keys: Any, *salt: int) -> tuple[Any, Any]:
     Returns:
       Two uint32 tensors, (N,). For one salt, different keys give different ones.
     """
-    return threefry(tuple(map(_word, _salted(*salt))), _words(keys))
+    return _threefry(tuple(map(_word, _salted(*salt))), _words(keys))
 
 
 @functools.cache
@@ -144,6 +144,23 @@ def threefry(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, Any]:
             first = first + schedule[injection % 3]
             second = second + (schedule[(injection + 1) % 3] + word(injection))
     return first, second
+
+
+def _threefry(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, Any]:
+    """`threefry` of tensors."""
+    halves: tuple[Any, Any] = _compiled()(key, counter)
+    return halves
+
+
+@functools.cache
+def _compiled() -> Any:
+    """`threefry` as one operation of a TensorFlow graph: its two hundred take longer to add, each
+    time that it is called, than to compute."""
+    if keras.backend.backend() != "tensorflow":
+        return threefry
+    import tensorflow as tf
+
+    return tf.function(threefry, autograph=False, reduce_retracing=True)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -78,6 +79,27 @@ def test_core_operations_only(exported, core_operations):
         nodes += function.node_def
     own = {function.signature.name for function in graph.graph_def.library.function}
     assert {node.op for node in nodes} - own <= core_operations
+
+
+def test_the_network_is_there_once(exported):
+    """What a server loads, and how long it takes to: each signature held its own, twice."""
+    model, path = exported
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    found = [node.op for function in functions for node in function.node_def]
+    networks = [model] if models.encoder(model) is None else [model, models.encoder(model)]
+    layers = [layer for network in networks for layer in network.layers]
+    of_kind = [isinstance(layer, keras.layers.Conv2D) for layer in layers]
+    assert sum(of_kind) > 0
+    assert found.count("Conv2D") == sum(of_kind)
+
+
+def test_keras_reads_it(exported):
+    """As https://keras.io/api/layers/backend_specific_layers/tfsm_layer/ has it."""
+    model, path = exported
+    images = np.random.default_rng(2).random((3, *SHAPE), np.float32)
+    answer = keras.layers.TFSMLayer(path, call_endpoint="serving_default")(images)["denoised"]
+    np.testing.assert_allclose(answer, np.clip(model(images), 0, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
+import tensorflow as tf
 from keras import ops
 
+from components.noise import draws as draws_module
 from components.noise.draws import KeyedDraws, image_keys, normal_table, threefry
 
 
@@ -24,7 +26,8 @@ KNOWN_ANSWERS = [
 
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
 def test_threefry_gives_the_published_answers(counter, key, expected):
-    assert tuple(map(int, threefry(words(*key), words(*counter)))) == expected
+    for function in (threefry, draws_module._threefry):
+        assert tuple(map(int, function(words(*key), words(*counter)))) == expected
     in_numpy = threefry(np.uint32([key]).T, np.uint32([counter]).T)
     assert tuple(word.item() for word in in_numpy) == expected
 
@@ -48,6 +51,24 @@ def test_image_keys_of_tensors_and_arrays_agree():
 
 def draws(count: int, seed: int = 1) -> KeyedDraws:
     return KeyedDraws(image_keys(np.arange(count), seed))
+
+
+def test_a_graph_holds_the_generator_once_for_each_shape():
+    """It was there for each draw: Transform traced four thousand operations."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64)], autograph=False)
+    def noise(keys):
+        drawn = KeyedDraws(image_keys(keys, 1))
+        return drawn.normal((7, 7)) + drawn.uniform((7, 7)) + drawn.normal((7, 7))
+
+    graph = noise.get_concrete_function().graph.as_graph_def()
+    assert "BitwiseXor" not in {node.op for node in graph.node}
+    found = [{node.op for node in function.node_def} for function in graph.library.function]
+    # That of the keys, and that of the numbers.
+    assert sum("BitwiseXor" in operations for operations in found) == 2
+    eager = KeyedDraws(image_keys(np.arange(5), 1))
+    expected = eager.normal((7, 7)) + eager.uniform((7, 7)) + eager.normal((7, 7))
+    np.testing.assert_array_equal(noise(tf.range(5, dtype=tf.int64)), expected)
 
 
 def test_uniform_numbers_are_uniform():
