@@ -1,12 +1,13 @@
 """What tests of several components ask for."""
 
-import keras
 import pytest
 
 
 @pytest.fixture
 def traced_steps(monkeypatch):
     """A list with an entry for every time that the training step of a Keras model is traced."""
+    import keras
+
     traced = []
     train_step = keras.Model.train_step
 
