@@ -389,6 +389,7 @@ def take_index_of_pip() -> list[str]:
       What uv's commands take beside the variables that this sets.
     """
     found = settings_of_pip()
+    own_index = any(map(os.environ.get, _PIP_TO_UV["index-url"] + _PIP_TO_UV["extra-index-url"]))
     for name, variables in _PIP_TO_UV.items():
         if name in found and not any(map(os.environ.get, variables)):
             # Of several places uv has commas between them.
@@ -397,7 +398,8 @@ def take_index_of_pip() -> list[str]:
             if name == "extra-index-url":
                 # As pip does: any of them may have the version that the lock names, with its hash.
                 os.environ.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    return ["--no-index"] if found.get("no-index", "").lower() in _TRUE else []
+    no_index = found.get("no-index", "").lower() in _TRUE
+    return ["--no-index"] if no_index and not own_index else []
 
 
 @contextlib.contextmanager

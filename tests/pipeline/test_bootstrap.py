@@ -468,10 +468,14 @@ def test_folders_of_wheels_take_the_place_of_an_index(tmp_path, monkeypatch, sai
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     for variable in ("PIP_FIND_LINKS", "PIP_NO_INDEX"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("UV_FIND_LINKS", "")  # So that it is as it was after the test.
+    for variable in [name for names in bootstrap._PIP_TO_UV.values() for name in names]:
+        monkeypatch.setenv(variable, "")  # So that it is as it was after the test.
     places = bootstrap.take_index_of_pip()
     assert places == expected
     assert os.environ["UV_FIND_LINKS"] == ",".join(folders)
+    with monkeypatch.context() as own:
+        own.setenv("UV_INDEX_URL", "https://own.example/simple")
+        assert bootstrap.take_index_of_pip() == [], "uv's own settings go before pip's"
     install = [bootstrap.find_uv(), "pip", "install", "--python", sys.executable, "--offline"]
     install += ["--target", str(tmp_path / "target"), *places, "denoise_one", "denoise_two"]
     done = subprocess.run(install, capture_output=True, text=True)
