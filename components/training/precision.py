@@ -103,22 +103,21 @@ def measured(
     file, key = folder / FILE, _key(job)
     known = _read(file)
     tried = {each.name: each for each in known.get(key, [])}
-    missing = [each for each in wanted if each.name not in tried]
-    for each in missing:
-        if each.environment and _hopeless(each.precision, tried.values()):
+    for each in wanted:
+        if each.name in tried or (each.environment and _hopeless(each.precision, tried.values())):
             continue
         tell("precision", 0, None, f"tries how fast {each.name} trains here")
         tried[each.name], lasting = _try(job, each, measure, fork=clean)
         if lasting:
             known.setdefault(key, []).append(tried[each.name])
-    if missing:
-        write_json(file, _Known.dump_python({**_read(file), key: known.get(key, [])}, mode="json"))
+            found = {**_read(file), key: known[key]}
+            write_json(file, _Known.dump_python(found, mode="json"))
     return [tried[each.name] for each in wanted if each.name in tried]
 
 
 def _hopeless(policy: str, tried: Collection[Candidate]) -> bool:
     """Whether a precision trained with all instructions, and far slower than another."""
-    fast = max(each.images_per_second or 0 for each in tried) if tried else 0
+    fast = max((each.images_per_second or 0 for each in tried), default=0)
     return any(
         0 < (each.images_per_second or 0) < _HOPELESS * fast
         for each in tried

@@ -61,7 +61,10 @@ def test_fewer_instructions_are_tried_where_they_may_help(tmp_path, monkeypatch)
 
     slow = tried("slow", measures.bfloat16_is_slow)
     assert [each.images_per_second for each in slow] == [400.0, 50.0]
+    kept = tmp_path / "slow" / precision.FILE
+    before = kept.stat().st_mtime_ns
     assert tried("slow", measures.bfloat16_dies) == slow, "nor later"
+    assert kept.stat().st_mtime_ns == before, "nothing was measured, so nothing is written"
     (float32, dies, limited) = tried("dies", measures.bfloat16_dies_with_all_instructions)
     assert "SIGILL" in dies.error
     assert precision.fastest([float32, dies, limited]) == limited
@@ -145,10 +148,11 @@ def test_the_very_model_trains_in_every_candidate(tmp_path):
     tried = [Candidate.model_validate(each) for each in json.loads(done.stdout)]
     names = [each.name for each in tried]
     assert names[:2] == ["float32", "mixed_bfloat16"]
-    assert names[2:] in ([], ["mixed_bfloat16 with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"])
     assert tried[0].images_per_second > 0
-    if len(names) == 2:
-        assert tried[1].images_per_second < tried[0].images_per_second / 2
+    bfloat16 = tried[1].images_per_second
+    hopeless = bfloat16 is not None and bfloat16 < tried[0].images_per_second / 2
+    limited = ["mixed_bfloat16 with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"]
+    assert names[2:] == ([] if hopeless else limited)
     for each in tried:
         assert (each.images_per_second is None) == (each.error is not None)
 
