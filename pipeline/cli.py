@@ -117,7 +117,7 @@ def main() -> NoReturn:
     terminal.
     """
     _open_streams()
-    libraries.collect_rarely()
+    libraries.spare_processor()
     libraries.calm()
     stopping = Stopping()
     arguments = sys.argv[1:]

@@ -7,7 +7,7 @@ import pytest
 
 from components.base import libraries
 
-libraries.collect_rarely()
+libraries.spare_processor()
 # On a busy machine any example may take long.
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
@@ -17,6 +17,12 @@ def pytest_collection_finish():
     """What was imported stays, and need not be searched for garbage."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nor_is_what_a_file_has_left():
+    yield
+    pytest_collection_finish()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -11,7 +11,7 @@ from components.base import code, libraries
 
 # As in `tests.end_to_end.conftest.environment`, and before TensorFlow looks for devices.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-libraries.collect_rarely()
+libraries.spare_processor()
 libraries.calm()
 
 for name in (

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing import connection
 from typing import Any, TypeVar
 
-from components.base import progress
+from components.base import libraries, progress
 from components.base.errors import RunError
 from components.base.process import end_with_parent
 
@@ -163,6 +163,7 @@ def _run(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> None:
+    libraries.spare_processor()
     # A thread that waits for the parent's end would not do: TensorFlow keeps the interpreter
     # lock while it waits for other workers.
     end_with_parent()

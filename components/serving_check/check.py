@@ -135,7 +135,7 @@ def _of_another_size(loaded: Any, images: Any) -> list[str]:
 
 def main() -> None:
     end_with_parent()
-    libraries.collect_rarely()
+    libraries.spare_processor()
     libraries.calm()
     # As in TF Serving there is no Keras that the model could need.
     libraries.load_tensorflow()

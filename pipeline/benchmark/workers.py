@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from components.base import libraries
 from components.filters import tone_curve
 from components.filters.base import FILTERS
 from components.filters.best_parameters import Trial, attempt
@@ -29,8 +30,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _end_with_parent() -> None:
-    """Ends a worker whose parent was killed: it would wait for ever for more work."""
+def _begin() -> None:
+    """Has a worker end when its parent was killed: it would wait for ever for more work."""
+    libraries.spare_processor()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -49,7 +51,7 @@ def workers() -> Iterator[concurrent.futures.Executor]:
     pool = concurrent.futures.ProcessPoolExecutor(
         cores(),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_parent,
+        initializer=_begin,
     )
     try:
         yield pool

@@ -38,9 +38,6 @@ from typing import Any
 
 from components.base import errors, libraries, object_store
 from components.base.errors import DenoiseError, UsageError
-from components.csv_ingestion import data_folder
-from components.image_ingestion import folder as image_folder
-from pipeline.dag import LATE
 from pipeline.runners.failure import explained
 from pipeline.runners.kubeflow.names import (
     EPOCHS,
@@ -133,7 +130,8 @@ def _with_local_data(parameters: dict[str, Any], folder: str) -> None:
         return
     from tfx.utils import proto_utils
 
-    from components.csv_ingestion import component
+    from components.csv_ingestion import component, data_folder
+    from components.image_ingestion import folder as image_folder
 
     csvs = "input_config" in parameters
     if csvs:
@@ -229,6 +227,8 @@ def _read(text: str) -> dict[str, Any]:
 
 
 def _put_out_version(step: str, parameter: str, executor_input: dict[str, Any]) -> None:
+    from pipeline.dag import LATE
+
     inputs = executor_input.get("inputs", {})
     folders = {
         name: of_input["artifacts"][0]["uri"]
@@ -242,7 +242,7 @@ def _put_out_version(step: str, parameter: str, executor_input: dict[str, Any]) 
 
 def main() -> None:
     """Entry point; the last lines of a failed step's log say which step failed, and why."""
-    libraries.collect_rarely()
+    libraries.spare_processor()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     warnings.filterwarnings("ignore")
     try:
