@@ -108,6 +108,15 @@ def call(
     return subprocess.CompletedProcess(process.args, status, *process.said())
 
 
+def run(
+    command: Sequence[str], *, capture_output: bool, text: bool, env: Mapping[str, str]
+) -> subprocess.CompletedProcess:
+    """In place of `subprocess.run`, for a command that is a module of ours."""
+    python, flag, module, *arguments = command
+    assert (python, flag, capture_output, text) == (sys.executable, "-m", True, True)
+    return call(module, arguments, env)
+
+
 def _called(
     command: list[str],
     said: tuple[pathlib.Path, pathlib.Path],
@@ -116,15 +125,21 @@ def _called(
     forked_tasks: bool,
 ) -> NoReturn:
     streams = [file.open("ab", buffering=0) for file in said]
+    from components.base import child
+    from components.serving_check import component as serving_check
+    from components.training import trainer
+
+    # This process has computed nothing, so all that it starts can be forked from it.
+    vars(serving_check)["subprocess"] = types.SimpleNamespace(run=_forked)
+    vars(trainer)["child"] = types.SimpleNamespace(call=partial(child.call, fork=True))
     if forked_tasks:
-        from components.base import child
         from pipeline.runners.kubeflow import compile
         from pipeline.runners.kubeflow.dry_run import launcher
 
         # It builds models, and what TensorFlow has computed in may not fork.
         compile.check_names = partial(child.call, compile.check_names, fork=True)
         vars(launcher)["subprocess"] = types.SimpleNamespace(
-            Popen=_Task, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT
+            Popen=_task, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT
         )
     _become(command, streams, environment, folder)
 
@@ -158,17 +173,41 @@ def _become(
     os._exit(status)
 
 
-class _Task:
-    """In place of Popen for a dry run: a task's command, forked from this process."""
+class _Fork:
+    """`python -m MODULE ARGUMENT…`, forked from this process."""
 
-    def __init__(self, command: list[str], *, cwd: Any, env: dict[str, str], stdout: Any, **_: Any):
+    def __init__(
+        self, command: list[str], streams: Sequence[IO[bytes]], env: Mapping[str, str], folder: str
+    ):
         python, flag, *rest = command
-        assert (python, flag) == ("python", "-m")
+        assert (python, flag) in {("python", "-m"), (sys.executable, "-m")}
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if not self.pid:
-            _become(rest, (stdout, stdout), env, str(cwd))
+            _become(rest, streams, dict(env), folder)
 
     def wait(self) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def _task(
+    command: list[str], *, cwd: Any, env: dict[str, str], stdout: IO[bytes], **_: Any
+) -> _Fork:
+    """In place of Popen for a dry run: a task's command."""
+    return _Fork(command, (stdout, stdout), env, str(cwd))
+
+
+def _forked(
+    command: list[str], *, capture_output: bool, text: bool, env: Mapping[str, str]
+) -> subprocess.CompletedProcess:
+    """As `run`, in a process that may fork itself."""
+    assert capture_output
+    assert text
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        status = _Fork(command, (out, err), env, os.getcwd()).wait()
+        said = []
+        for file in (out, err):
+            file.seek(0)
+            said.append(file.read().decode())
+    return subprocess.CompletedProcess(command, status, *said)

@@ -66,6 +66,12 @@ def _python(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProces
     )
 
 
+def _main(folder: pathlib.Path, code: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Calls the `main` of a program, in a process where no plug-in was loaded yet."""
+    (folder / "program.py").write_text(code)
+    return warm.call("program", arguments, _environment(folder), folder=folder)
+
+
 def _denoise(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess:
     return warm.call("pipeline.cli", arguments, _environment(folder), timeout=900, folder=folder)
 
@@ -85,19 +91,20 @@ LOAD = """
 import json, sys
 from components.base import errors, plugins
 
-said = {}
-for name in sys.argv[1:]:
-    for _ in range(2):  # What a first try left must not change what is said.
-        try:
-            plugins.load([name])
-        except errors.UsageError as error:
-            said.setdefault(name, set()).add(str(error))
-print(json.dumps({name: list(messages) for name, messages in said.items()}))
+def main():
+    said = {}
+    for name in sys.argv[1:]:
+        for _ in range(2):  # What a first try left must not change what is said.
+            try:
+                plugins.load([name])
+            except errors.UsageError as error:
+                said.setdefault(name, set()).add(str(error))
+    print(json.dumps({name: list(messages) for name, messages in said.items()}))
 """
 
 
 def test_a_broken_one_is_named_with_its_error_and_what_to_do(folder):
-    done = _python(folder, "-c", LOAD, *BROKEN)
+    done = _main(folder, LOAD, *BROKEN)
     said = json.loads(done.stdout)
     assert said.keys() == BROKEN.keys()
     for name, messages in said.items():
@@ -168,17 +175,18 @@ def train():
         plugins=("scanner.noises", "scanner.models"), run_folder=sys.argv[1],
     ))
 
-for step in (transform, evaluate, train):
-    # Where no plug-in was loaded yet.
-    if os.fork() == 0:
-        try:
-            step()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    if os.wait()[1]:
-        sys.exit(f"{step.__name__} has none")
+def main():
+    for step in (transform, evaluate, train):
+        # Where no plug-in was loaded yet.
+        if os.fork() == 0:
+            try:
+                step()
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        if os.wait()[1]:
+            sys.exit(f"{step.__name__} has none")
 """
 
 
@@ -190,7 +198,7 @@ def test_a_process_that_is_started_has_them(folder):
 
 
 def test_a_step_on_another_machine_has_them_by_its_parameters(folder, tmp_path):
-    done = _python(folder, "-c", ELSEWHERE, str(tmp_path / "1"))
+    done = _main(folder, ELSEWHERE, str(tmp_path / "1"))
     assert done.returncode == 0, done.stderr[-2000:]
 
 

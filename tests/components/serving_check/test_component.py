@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import types
 
 import keras
 import numpy as np
@@ -14,10 +15,11 @@ from tfx.types import standard_artifacts
 
 from components.export import signatures
 from components.serving_check import check
+from components.serving_check import component as serving_check
 from components.serving_check.component import ServingCheck
 from components.serving_check.result import CHECK_FILE
 from components.training.result import REFERENCE_FILE
-from tests import clothing
+from tests import clothing, warm
 
 SHAPE = (28, 28, 1)
 
@@ -33,6 +35,12 @@ def world(tmp_path_factory):
     (folder / "run").mkdir()
     np.savez(folder / "run" / REFERENCE_FILE, pixels=pixels, denoised=denoised)
     return folder
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """A check that does not take seconds to import TensorFlow: for what else is tested."""
+    monkeypatch.setattr(serving_check, "subprocess", types.SimpleNamespace(run=warm.run))
 
 
 def _do(world, run="run", model="model", tolerance=1e-5):
@@ -62,7 +70,7 @@ def test_a_good_model_is_blessed_with_latencies(world):
     assert all(found["milliseconds"] > 0 for found in report["signatures"].values())
 
 
-def test_a_model_that_answers_otherwise_is_not_blessed(world):
+def test_a_model_that_answers_otherwise_is_not_blessed(forked, world):
     with np.load(world / "run" / REFERENCE_FILE) as reference:
         pixels, denoised = reference["pixels"], reference["denoised"]
     (world / "other").mkdir()
@@ -76,13 +84,13 @@ def test_a_model_that_answers_otherwise_is_not_blessed(world):
 
 def test_it_runs_on_the_cpu_as_the_trainer_s_reference_did(world, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    run, environments = subprocess.run, []
+    environments = []
 
     def noted(command, **options):
         environments.append(options["env"])
-        return run(command, **options)
+        return warm.run(command, **options)
 
-    monkeypatch.setattr(subprocess, "run", noted)
+    monkeypatch.setattr(serving_check, "subprocess", types.SimpleNamespace(run=noted))
     assert _do(world)[0] == 1
     assert [each["CUDA_VISIBLE_DEVICES"] for each in environments] == [""]
 
@@ -109,13 +117,13 @@ def _any_size(folder, *layers):
         ),
     ],
 )
-def test_a_model_of_any_size_is_asked_for_another(tmp_path, layers, failure):
+def test_a_model_of_any_size_is_asked_for_another(forked, tmp_path, layers, failure):
     blessed, report = _do(_any_size(tmp_path, *layers))
     assert blessed == (failure is None)
     assert report["failures"] == [failure] * (failure is not None)
 
 
-def test_a_model_that_does_not_load_is_not_blessed(world):
+def test_a_model_that_does_not_load_is_not_blessed(forked, world):
     (world / "broken" / "Format-Serving").mkdir(parents=True)
     blessed, report = _do(world, model="broken")
     assert blessed == 0

@@ -7,15 +7,13 @@ import json
 import logging
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from components.base.errors import UsageError
 from components.training import precision
 from components.training.result import Candidate
-from tests import bfloat16
+from tests import bfloat16, warm
 from tests.components.training import measures
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -123,27 +121,11 @@ def test_the_fastest_is_taken_and_of_equals_the_preferred_one(rates, expected):
     assert precision.fastest(_rates(*rates)).precision == f"p{expected}"
 
 
-TRY = """
-import json, pathlib, sys
-from components.training import precision
-from components.training.job import Job
-assert precision.untouched()
-precision._SECONDS = 0.1
-folder = pathlib.Path(sys.argv[1])
-tried = precision.measured(Job.model_validate_json(sys.argv[2]), folder)
-assert precision.untouched()
-import tensorflow as tf
-tf.constant(1)
-assert not precision.untouched()
-print(json.dumps([each.model_dump(mode="json") for each in tried]))
-"""
-
-
 def test_the_very_model_trains_in_every_candidate(tmp_path):
     """In a process where TensorFlow has computed nothing, as in the pipeline's."""
-    command = [sys.executable, "-c", TRY, tmp_path, measures.job(tmp_path).model_dump_json()]
+    arguments = [tmp_path, measures.job(tmp_path).model_dump_json()]
     environment = {k: v for k, v in os.environ.items() if k != precision.ISA}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = warm.call("tests.components.training.tries", arguments, environment)
     assert done.returncode == 0, done.stderr[-3000:]
     tried = [Candidate.model_validate(each) for each in json.loads(done.stdout)]
     names = [each.name for each in tried]

@@ -31,7 +31,7 @@ from tests import transformed
 from tests.other_keras import as_another_writes
 
 SMALL = (
-    "model={name: unet, arguments: {widths: [4, 4], blocks: 0, mixer_blocks: 0}}",
+    "model={name: unet, arguments: {widths: [4], blocks: 0, mixer_blocks: 0}}",
     "noise.training=gaussian(sd=0.5)",
     "noise.evaluation=['gaussian(sd=0.5)']",
     "evaluation.thresholds={}",
@@ -273,7 +273,7 @@ def test_other_settings_do_not_resume(tmp_path, examples, monkeypatch):
     assert report["resumed_from_epoch"] == 0
 
 
-def _warm(widths="[4, 4]"):
+def _warm(widths="[4]"):
     return load(
         "default",
         [
