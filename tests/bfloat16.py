@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import os
 
 import pytest
 
 from components.base import child
+from tests import warm
+
+MODULE = __name__
 
 
-def _train() -> None:
+def main() -> None:
     """One step of a small U-Net."""
     import numpy as np
 
@@ -23,11 +27,9 @@ def _train() -> None:
 
 @functools.cache
 def _reason() -> str | None:
-    try:
-        child.call(_train, seconds=300)
-    except child.DiedError as error:
-        return error.reason
-    return None
+    done = warm.call(MODULE, [], os.environ)
+    assert done.returncode <= 0, done.stderr
+    return child.died(done.returncode).reason if done.returncode else None
 
 
 def require() -> None:

@@ -18,6 +18,7 @@ from components.base.settings import (
     TrainingSettings,
 )
 from components.training.job import Job
+from components.training.result import Candidate
 
 
 def job(folder, **model):
@@ -68,3 +69,8 @@ def fails(job, candidate):
 
 def refuses(job, candidate):
     raise UsageError("widths cannot be 0")
+
+
+def main():
+    """As a program, in place of tests.bfloat16."""
+    bfloat16_dies(None, Candidate(precision="mixed_bfloat16"))
