@@ -50,6 +50,8 @@ COPY --from=dependencies /opt/denoise /opt/denoise
 COPY --from=project /wheel /wheel
 RUN /opt/denoise/bin/python -m pip install --no-deps --no-index --no-cache-dir --quiet /wheel/*.whl
 ENV PATH=/opt/denoise/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# As components/base/libraries.py has it, for processes that others start here: Dataflow's workers.
+ENV TF_ENABLE_ONEDNN_OPTS=1 OPENBLAS_THREAD_TIMEOUT=4
 USER 10001
 WORKDIR /workspace
 # KFP gives `python -m pipeline.runners.kubeflow.container` as its command; people give `denoise`'s words.

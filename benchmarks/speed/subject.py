@@ -137,7 +137,7 @@ def evaluation(transformed: str, model: str, folder: str) -> dict[str, Any]:
     with beam.Pipeline(options=PipelineOptions(list(_BEAM))) as pipeline:
         evaluate(
             pipeline,
-            [f"{transformed}/Split-test/*"],
+            sorted(glob.glob(f"{transformed}/Split-test/*")),
             {"candidate": model},
             settings.image,
             settings.noise,

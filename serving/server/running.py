@@ -268,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
+    libraries.spare_processor()
     libraries.calm()
     try:
         return serve(parse_flags(sys.argv[1:] if arguments is None else arguments))
