@@ -31,8 +31,8 @@ def spare_processor() -> None:
     OpenBLAS's threads, which NumPy computes with, ask for work without a pause for 2^26 clock
     ticks after each product: 2.3 CPU seconds of a small run. Now 2^4, the fewest it takes.
 
-    TensorFlow takes oneDNN of itself only where the processor has AVX-512 with VNNI; elsewhere a
-    training step without it takes 1.5 times as long.
+    TensorFlow takes oneDNN of itself only on processors with AVX512_VNNI and the like (notes of
+    TensorFlow 2.9); without it a training step took 1.5 times as long on one that has AVX2.
     """
     gc.set_threshold(_ALLOCATIONS)
     atexit.register(gc.freeze)
