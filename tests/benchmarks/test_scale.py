@@ -57,7 +57,7 @@ def test_growth_of_what_grows_as_the_rows_do():
     assert grown["memory"] == pytest.approx(2000 / 1100)
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 def test_it_runs(tmp_path):
     clothing.write_csvs(tmp_path / "source", train=20, test=40)
     (tmp_path / "out").mkdir()

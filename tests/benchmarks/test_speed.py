@@ -55,7 +55,7 @@ def test_the_first_rows_of_both_splits(tmp_path):
     assert whole.startswith((few / "train" / "first.csv").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 def test_it_runs(tmp_path):
     data = clothing.write_csvs(tmp_path / "data", train=1200, test=200)
     (tmp_path / "out").mkdir()
