@@ -89,13 +89,7 @@ def _train_together(job: Job, tried: Sequence[Candidate]) -> None:
     """
     try:
         train(job, tried)
-    except (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.DeadlineExceededError,
-        tf.errors.CancelledError,
-        tf.errors.InternalError,
-    ) as error:
+    except workers.LOST as error:
         raise RunError(
             "training.strategy=multi_worker: another worker ended, could not be reached, or did "
             f"not come within an hour. Start all of them again. ({error.message})"
@@ -172,7 +166,7 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
             **measured,
         ).write(job.run_folder)
     # TFX expects the model when the others return.
-    worker.meet(workers.Use.END)
+    worker.leave()
     if worker.leads:
         resume.done(measured)
 

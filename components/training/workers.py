@@ -11,6 +11,7 @@ they are for a private network only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
 _GROUP = 1000
 """Group id of our collective operations; TensorFlow's own ids are lower."""
 _POLL_SECONDS = 0.5
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+    tf.errors.InternalError,
+)
+"""What TensorFlow raises when another worker is gone or does not come."""
 
 
 class Use(enum.IntEnum):
@@ -48,6 +57,7 @@ class Use(enum.IntEnum):
     STATISTICS = 5
     LOGS = 6
     END = 7
+    HEARD = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +102,20 @@ class Worker:
         if self.number > 1:
             self.sum(tf.zeros([1]), use)
 
+    def leave(self) -> None:
+        """Waits until all workers are here; after it, this process may end."""
+        self.meet(Use.END)
+        self._hear()
+
+    def _hear(self) -> None:
+        """Waits until all workers have what was exchanged last.
+
+        They fetch it from one another, and one that ended with it in hand kept it from those that
+        were slower. Who is gone by now had heard, so that is no error.
+        """
+        with contextlib.suppress(*LOST):
+            self.meet(Use.HEARD)
+
     def agree(self, use: Use, **values: str | bytes | int) -> None:
         """Checks that all workers have the same.
 
@@ -120,6 +144,7 @@ class Worker:
             if len(set(found.tolist())) > 1
         ]
         if differ:
+            self._hear()
             raise UsageError(
                 f"training.strategy=multi_worker: the workers differ in {', '.join(differ)}. "
                 "Give all of them the same settings, Examples and versions, and start them again."

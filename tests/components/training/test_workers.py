@@ -291,3 +291,22 @@ def test_the_chief_comes_first(monkeypatch):
         found.append(workers.this_worker())
     assert found == [workers.Worker(index, 3) for index in range(3)]
     assert [worker.leads for worker in found] == [True, False, False]
+
+
+@pytest.mark.parametrize("gone", workers.LOST)
+def test_who_has_heard_may_be_gone(monkeypatch, gone):
+    """One that ended at once kept the last sum from those that had not fetched it yet."""
+    met = []
+
+    def meet(self, use):
+        met.append(use)
+        if use == lost:
+            raise gone(None, None, "Socket closed")
+
+    monkeypatch.setattr(workers.Worker, "meet", meet)
+    lost = workers.Use.HEARD
+    workers.Worker(0, 2).leave()
+    assert met == [workers.Use.END, workers.Use.HEARD]
+    lost = workers.Use.END
+    with pytest.raises(gone):
+        workers.Worker(0, 2).leave()
