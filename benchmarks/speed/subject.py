@@ -154,6 +154,7 @@ def evaluation_limit(transformed: str, model: str) -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
+    import components.models  # noqa: F401  (registers the layers of our own)
     from components.evaluation.measure import METRICS, Measurement
     from components.image import metrics
     from components.training.result import KERAS_FILE
