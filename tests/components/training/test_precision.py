@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pathlib
 
 import pytest
 
@@ -15,7 +14,6 @@ from components.training.result import Candidate
 from tests import bfloat16, warm
 from tests.components.training import measures
 
-ROOT = pathlib.Path(__file__).parents[3]
 FLOAT32, BFLOAT16 = precision.CANDIDATES[:2]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pickle
 import time
 
 import keras
@@ -13,10 +14,11 @@ import pytest
 
 from components.base.errors import UsageError
 from components.training import images as training_input
-from components.training import recipe, trainer, workers
+from components.training import precision, recipe, trainer, workers
 from components.training.result import HISTORY_FILE, KERAS_FILE, TRAINING_FILE, WORKERS_FILE
 from pipeline.config import load
 from tests import transformed, warm
+from tests.components.training import measures
 from tests.ports import free_ports
 
 
@@ -310,3 +312,9 @@ def test_who_has_heard_may_be_gone(monkeypatch, gone):
     lost = workers.Use.END
     with pytest.raises(gone):
         workers.Worker(0, 2).leave()
+
+
+def test_what_is_trained_can_be_sent_to_a_process_that_is_started(tmp_path):
+    """tests.warm forks it."""
+    sent = (trainer._train_together, measures.job(tmp_path), list(precision.CANDIDATES))
+    assert pickle.loads(pickle.dumps(sent)) == sent
