@@ -46,6 +46,25 @@ def test_a_process_that_ends_searches_no_garbage(before, said):
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == said
 
 
+_IMPORTED = """
+import sys
+from components.base import libraries
+
+libraries.spare_processor()
+libraries.calm()
+import {first}
+print(*sorted({{"IPython", "matplotlib", "pandas", "scipy", "sklearn"}} & set(sys.modules)))
+import keras, matplotlib, pandas, scipy, sklearn, tensorflow
+print(keras.ops.sum(tensorflow.constant([1.0, 2.0])).numpy())
+"""
+
+
+@pytest.mark.parametrize("first", ["keras", "tensorflow"])
+def test_tensorflow_is_imported_without_what_it_can_do_without(first):
+    code = _IMPORTED.format(first=first)
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "\n3.0\n"
+
+
 ENVIRONMENT = {"OPENBLAS_THREAD_TIMEOUT": "4", "TF_ENABLE_ONEDNN_OPTS": "1"}
 WITHOUT = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
 _ENTRY_POINT = """
