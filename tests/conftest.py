@@ -1,6 +1,7 @@
 """What holds for every test: it writes into its own folder alone."""
 
 import gc
+import sys
 
 import hypothesis
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from components.base import libraries
 
 libraries.spare_processor()
+# jsonschema has it make grammars for two seconds; no schema here asks for an IRI.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # On a busy machine any example may take long.
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
