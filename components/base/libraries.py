@@ -53,16 +53,22 @@ def spare_processor() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def calm() -> None:
-    """Turns off, at the source, what nobody can act on. Call it before TensorFlow is imported."""
+def calm(heard: bool = False) -> None:
+    """Turns off, at the source, what nobody can act on. Call it before TensorFlow is imported.
+
+    Args:
+      heard: What TFX, TensorFlow and gRPC tell of their work is kept: in a container's log it is
+        all there is.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Else this process takes all of a GPU's memory, and one that trains for it has none.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # TFX's proto and beam modules warn of their own internals.
     warnings.filterwarnings("ignore")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    if not heard:
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("tensorflow").setLevel(logging.WARNING)
     if os.path.expanduser("~") == "~":
         # No HOME, and a user that no passwd file knows, as in some containers: a library that Keras
         # imports raises then. Docker gives such users this HOME.

@@ -32,7 +32,6 @@ import sys
 import tempfile
 import traceback
 import urllib.request
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -243,8 +242,7 @@ def _put_out_version(step: str, parameter: str, executor_input: dict[str, Any]) 
 def main() -> None:
     """Entry point; the last lines of a failed step's log say which step failed, and why."""
     libraries.spare_processor()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    warnings.filterwarnings("ignore")
+    libraries.calm(heard=True)
     try:
         run(sys.argv[1:])
     except DenoiseError as error:
