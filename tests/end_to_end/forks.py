@@ -10,9 +10,9 @@ def main() -> None:
     could = []
     beside = child.beside
 
-    def noted(function, *arguments):
+    def noted(function, *arguments, **others):
         could.append(f"{function.__name__}: {libraries.untouched()}")
-        return beside(function, *arguments)
+        return beside(function, *arguments, **others)
 
     child.beside = noted
     try:
