@@ -104,20 +104,11 @@ def call(
 
 
 @contextlib.contextmanager
-def beside(
-    function: Callable[..., _Result],
-    *arguments: Any,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Callable[[], _Result]]:
+def beside(function: Callable[..., _Result], *arguments: Any) -> Iterator[Callable[[], _Result]]:
     """Calls a function in a process forked from this one, while this one goes on.
 
     Where this one may not fork, since TensorFlow has computed in it, the function is called in it,
     when it is asked for its result.
-
-    Args:
-      function: What to call.
-      *arguments: Its arguments.
-      environment: Variables to set in a forked process before anything runs.
 
     Yields:
       A function that waits for the result, once. It raises as `call` does.
@@ -125,7 +116,7 @@ def beside(
     if not libraries.untouched():
         yield functools.partial(function, *arguments)
         return
-    process = _Process(function, arguments, True, environment or {})
+    process = _Process(function, arguments, True, {})
     try:
         yield process.answer
     finally:

@@ -77,10 +77,8 @@ def gather(
     per_image["noise"] = np.asarray(table["noise"].cast("string").to_numpy())
     noises = settings["noise"]["evaluation"]
     anomalies, drift = _anomalies(artifacts)
-    # A schedule computes with TensorFlow, after which a process may not fork. It needs no GPU, and
-    # one takes seconds to start.
-    no_gpu = {"CUDA_VISIBLE_DEVICES": ""}
-    with child.beside(learning_rate, settings, training, environment=no_gpu) as answer:
+    # A schedule computes with TensorFlow, after which a process may not fork.
+    with child.beside(learning_rate, settings, training) as answer:
         rates = answer()
     return Contents(
         outcome=outcome(artifacts.pushed_version, misses),

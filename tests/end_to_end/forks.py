@@ -10,9 +10,9 @@ def main() -> None:
     could = []
     beside = child.beside
 
-    def noted(function, *arguments, **others):
+    def noted(function, *arguments):
         could.append(f"{function.__name__}: {libraries.untouched()}")
-        return beside(function, *arguments, **others)
+        return beside(function, *arguments)
 
     child.beside = noted
     try:
