@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from components.base import child
 from components.base.settings import TrainingSettings
 from components.csv_ingestion.result import read_quarantine, read_summary
 from components.evaluation.measure import METRICS
@@ -77,9 +76,6 @@ def gather(
     per_image["noise"] = np.asarray(table["noise"].cast("string").to_numpy())
     noises = settings["noise"]["evaluation"]
     anomalies, drift = _anomalies(artifacts)
-    # A schedule computes with TensorFlow, after which a process may not fork.
-    with child.beside(learning_rate, settings, training) as answer:
-        rates = answer()
     return Contents(
         outcome=outcome(artifacts.pushed_version, misses),
         version=artifacts.pushed_version,
@@ -106,7 +102,7 @@ def gather(
         transformed=_transformed(artifacts.transformed_statistics),
         training=training,
         history=_history(run_folder),
-        learning_rate=rates,
+        learning_rate=learning_rate(settings, training),
         metrics=_metrics(artifacts.evaluation, settings),
         distributions=distributions(per_image, noises),
         pictures=pick(per_image, noises),
