@@ -47,6 +47,9 @@ def run(
     """
     started = time.time()
     # What the children need is imported here, once.
+    import matplotlib.figure  # noqa: F401
+    import scipy.special  # noqa: F401
+
     from components import models, noise  # noqa: F401
 
     plugins.load(settings.plugins)
