@@ -7,6 +7,7 @@ when memory is out. The process that called goes on and can say what happened.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import connection
 from typing import Any, TypeVar
 
@@ -94,50 +95,84 @@ def call(
       DiedError: the process was ended by a signal, or ended without an answer.
       TimeoutError: it took longer than `seconds` and was ended.
     """
-    context = multiprocessing.get_context("fork" if fork else "spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    process = context.Process(  # type: ignore[attr-defined]
-        target=_run, args=(sender, os.getpid(), dict(environment or {}), function, arguments)
-    )
-    process.start()
-    sender.close()
+    process = _Process(function, arguments, fork, environment or {})
     try:
-        kind, value = _answer(receiver, process, seconds)
-        process.join(_GRACE_SECONDS)
+        result: _Result = process.answer(seconds)
     finally:
-        # Also on KeyboardInterrupt: TensorFlow does not hear it while it computes.
-        process.kill()
-        process.join()
-        receiver.close()
-    if kind == "raised":
-        raise value
-    result: _Result = value
+        process.end()
     return result
 
 
-def _answer(
-    receiver: connection.Connection, process: Any, seconds: float | None
-) -> tuple[str, Any]:
-    """Passes on what the process reports, until it answers."""
-    deadline = None if seconds is None else time.monotonic() + seconds
-    while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if not connection.wait([receiver, process.sentinel], left):
-            raise TimeoutError(f"took longer than {seconds:.0f} s")
-        try:
-            # What it wrote before it died comes before its death.
-            message: tuple[str, Any] | None = receiver.recv() if receiver.poll() else None
-        except (EOFError, OSError, pickle.UnpicklingError):
-            message = None
-        if message is None:
-            process.join()
-            raise died(process.exitcode)
-        kind, value = message
-        if kind != "reported":
-            return message
-        progress.tell(*value)
+@contextlib.contextmanager
+def beside(function: Callable[..., _Result], *arguments: Any) -> Iterator[Callable[[], _Result]]:
+    """Calls a function in a process forked from this one, while this one goes on.
+
+    Where this one may not fork, since TensorFlow has computed in it, the function is called in it,
+    when it is asked for its result.
+
+    Yields:
+      A function that waits for the result, once. It raises as `call` does.
+    """
+    if not libraries.untouched():
+        yield functools.partial(function, *arguments)
+        return
+    process = _Process(function, arguments, True, {})
+    try:
+        yield process.answer
+    finally:
+        process.end()
+
+
+class _Process:
+    """A process that calls a function; the arguments are those of `call`."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        fork: bool,
+        environment: Mapping[str, str],
+    ):
+        context = multiprocessing.get_context("fork" if fork else "spawn")
+        self._receiver, sender = context.Pipe(duplex=False)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._process = context.Process(  # type: ignore[attr-defined]
+            target=_run, args=(sender, os.getpid(), dict(environment), function, arguments)
+        )
+        self._process.start()
+        sender.close()
+
+    def answer(self, seconds: float | None = None) -> Any:
+        """Passes on what the process reports, until it answers; returns or raises its answer."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not connection.wait([self._receiver, self._process.sentinel], left):
+                raise TimeoutError(f"took longer than {seconds:.0f} s")
+            try:
+                # What it wrote before it died comes before its death.
+                message = self._receiver.recv() if self._receiver.poll() else None
+            except (EOFError, OSError, pickle.UnpicklingError):
+                message = None
+            if message is None:
+                self._process.join()
+                raise died(self._process.exitcode)
+            kind, value = message
+            if kind == "reported":
+                progress.tell(*value)
+                continue
+            self._process.join(_GRACE_SECONDS)
+            if kind == "raised":
+                raise value
+            return value
+
+    def end(self) -> None:
+        """Ends the process, whatever it does."""
+        # Also on KeyboardInterrupt: TensorFlow does not hear it while it computes.
+        self._process.kill()
+        self._process.join()
+        self._receiver.close()
 
 
 class _Reports(logging.Handler):

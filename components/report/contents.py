@@ -163,7 +163,7 @@ class Contents(pydantic.BaseModel):
     history: list[dict[str, float]]
     """loss, psnr, val_loss, val_psnr and learning_rate by epoch."""
     learning_rate: list[tuple[float, float]]
-    """Epochs done and the learning rate then."""
+    """Epochs done and the learning rate then; empty where the training did not note it."""
     metrics: list[MetricsRow]
     distributions: list[Distribution]
     pictures: list[Picture]

@@ -26,7 +26,7 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
       data_folder: Where the data were.
       output: The folder to write.
     """
-    from components.base import plugins
+    from components.base import child, plugins
     from components.base.progress import tell
     from components.image import png
     from components.report import page, pictures, plots
@@ -38,11 +38,13 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
     tell("report", 0, 4, "reading what the steps wrote")
     contents = gather(artifacts, sections["settings"], data_folder, sections["code"])
     tell("report", 1, 4, "denoising test images")
-    shown = pictures.Shown(contents, artifacts)
-    contents = contents.model_copy(update={"classifier": shown.classifier})
-    tell("report", 2, 4, "drawing figures")
-    figures = plots.plots(contents)
-    before_after = shown.before_after()
+    # Before TensorFlow computes, after which this process may not fork.
+    with child.beside(plots.plots, contents) as drawn:
+        shown = pictures.Shown(contents, artifacts)
+        contents = contents.model_copy(update={"classifier": shown.classifier})
+        tell("report", 2, 4, "drawing figures")
+        before_after = shown.before_after()
+        figures = drawn()
     tell("report", 3, 4, "writing the page")
     strips = [(picture, shown.strip(picture)) for picture in contents.pictures]
     html = page.render(contents, figures, strips, png.data_uri(before_after))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from components.base.settings import TrainingSettings
 from components.csv_ingestion.result import read_quarantine, read_summary
 from components.evaluation.measure import METRICS
 from components.report.choose import pick
@@ -34,7 +33,6 @@ EQUAL = 99.0
 """PSNR in dB from which images are as good as equal; components.image.metrics ends at 100."""
 QUARANTINED_SHOWN = 5
 BINS = 40
-SCHEDULE_POINTS = 101
 _MEASURES = {
     "JENSEN_SHANNON_DIVERGENCE": "Jensen-Shannon divergence",
     "L_INFTY": "L∞ distance",
@@ -102,7 +100,7 @@ def gather(
         transformed=_transformed(artifacts.transformed_statistics),
         training=training,
         history=_history(run_folder),
-        learning_rate=learning_rate(settings, training),
+        learning_rate=_schedule(run_folder),
         metrics=_metrics(artifacts.evaluation, settings),
         distributions=distributions(per_image, noises),
         pictures=pick(per_image, noises),
@@ -127,23 +125,13 @@ def _history(run_folder: pathlib.Path) -> list[dict[str, float]]:
     ]
 
 
-def learning_rate(settings: dict[str, Any], training: dict[str, Any]) -> list[tuple[float, float]]:
-    """Epochs done and the learning rate then, over the whole training.
+def _schedule(run_folder: pathlib.Path) -> list[tuple[float, float]]:
+    from components.training.result import SCHEDULE_FILE
 
-    Args:
-      settings: The run's, as plain values.
-      training: A `Training`.
-    """
-    from components.training import recipe
-
-    steps_per_epoch = training["steps_per_epoch"]
-    steps = training["epochs"] * steps_per_epoch
-    schedule = recipe.learning_rate(TrainingSettings.model_validate(settings["training"]), steps)
-    points = np.unique(np.linspace(0, steps, SCHEDULE_POINTS, dtype=int))
-    return [
-        (step / steps_per_epoch, float(schedule(step)) if callable(schedule) else schedule)
-        for step in points.tolist()
-    ]
+    file = run_folder / SCHEDULE_FILE
+    if not file.exists():
+        return []
+    return [(epoch, rate) for epoch, rate in np.loadtxt(file, delimiter=",", skiprows=1).tolist()]
 
 
 def _metrics(evaluation: str, settings: dict[str, Any]) -> list[MetricsRow]:

@@ -62,21 +62,22 @@ def _curves(contents: Contents) -> Iterator[Plot]:
             f"{last.get(column, float('nan')):.3f}{unit}, validation "
             f"{last.get(f'val_{column}', float('nan')):.3f}{unit}.",
         )
-    figure, axes = new_axes()
-    schedule = np.array(contents.learning_rate)
-    axes.plot(*schedule.T, color=DENOISED)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("epochs done")
-    axes.set_ylabel("learning rate")
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    peak = schedule[np.argmax(schedule[:, 1])]
-    yield finished(
-        figure,
-        "training-learning-rate",
-        "Learning rate",
-        f"Learning rate, {contents.settings['training']['schedule']} schedule: at most "
-        f"{peak[1]:.2g}, after {peak[0]:.4g} epochs; {schedule[-1, 1]:.2g} at the end.",
-    )
+    if contents.learning_rate:
+        figure, axes = new_axes()
+        schedule = np.array(contents.learning_rate)
+        axes.plot(*schedule.T, color=DENOISED)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("epochs done")
+        axes.set_ylabel("learning rate")
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        peak = schedule[np.argmax(schedule[:, 1])]
+        yield finished(
+            figure,
+            "training-learning-rate",
+            "Learning rate",
+            f"Learning rate, {contents.settings['training']['schedule']} schedule: at most "
+            f"{peak[1]:.2g}, after {peak[0]:.4g} epochs; {schedule[-1, 1]:.2g} at the end.",
+        )
 
 
 def _epoch_axis(axes: Any, epochs: np.ndarray) -> None:

@@ -23,6 +23,7 @@ from components.training.muon import Muon
 
 LEAST_MSE = 1e-6
 """Added inside log_mse: 60 dB, far above what any of these images is restored to."""
+_SCHEDULE_POINTS = 101
 
 
 @keras.saving.register_keras_serializable(package="denoise")
@@ -239,6 +240,16 @@ def learning_rate(settings: TrainingSettings, steps: int) -> Any:
         warmup_target=settings.learning_rate if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
+
+
+def learning_rates(settings: TrainingSettings, steps_per_epoch: int) -> list[tuple[float, float]]:
+    """Epochs done and the learning rate then, over a whole training."""
+    steps = settings.epochs * steps_per_epoch
+    rate = learning_rate(settings, steps)
+    return [
+        (step / steps_per_epoch, float(rate(step)) if callable(rate) else rate)
+        for step in np.unique(np.linspace(0, steps, _SCHEDULE_POINTS, dtype=int)).tolist()
+    ]
 
 
 def steps_per_epoch(settings: TrainingSettings, images: int) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from components.training.result import (
     KERAS_FILE,
     LOGS_FOLDER,
     REFERENCE_FILE,
+    SCHEDULE_FILE,
     WORKERS_FILE,
     Candidate,
     Training,
@@ -148,6 +149,7 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
         if started_from is not None:
             start.write(started_from, (pathlib.Path(job.saved_model) / KERAS_FILE).parent)
         shutil.copy(resume.history, job.run_folder / HISTORY_FILE)
+        _write_schedule(job, images.steps)
         Training(
             images=images.number,
             epochs=job.training.epochs,
@@ -169,6 +171,16 @@ def train(job: Job, tried: Sequence[Candidate] = ()) -> None:
     worker.leave()
     if worker.leads:
         resume.done(measured)
+
+
+def _write_schedule(job: Job, steps_per_epoch: int) -> None:
+    np.savetxt(
+        job.run_folder / SCHEDULE_FILE,
+        recipe.learning_rates(job.training, steps_per_epoch),
+        delimiter=",",
+        header="epochs,learning_rate",
+        comments="",
+    )
 
 
 def _denoiser(job: Job, policy: str) -> keras.Model:

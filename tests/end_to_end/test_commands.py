@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from tests import warm
 from tests.alike import alike
 from tests.end_to_end.conftest import Denoise, environment, options
 
@@ -87,6 +88,14 @@ def test_a_command_says_nothing_that_one_cannot_act_on(finished, tmp_path, comma
     _, stderr = process.communicate(timeout=900)
     assert re.fullmatch(expected, stderr), stderr
     assert process.returncode == 0
+
+
+@pytest.mark.ci
+def test_a_report_draws_beside_the_models_it_runs(finished):
+    command = ["report", "--remake", "--workspace", finished.workspace]
+    done = warm.call("tests.end_to_end.forks", command, environment())
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "plots: True"
 
 
 def _mapped(process: subprocess.Popen, library: str) -> bool:

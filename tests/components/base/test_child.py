@@ -116,6 +116,38 @@ def test_an_end_without_an_answer_is_named(fork):
         child.call(_leave, fork=fork)
 
 
+def _wait_for(file):
+    while not file.exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def test_this_process_goes_on_beside_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(child.libraries, "untouched", lambda: True)
+    file = tmp_path / "go"
+    with child.beside(_wait_for, file) as answer:
+        file.touch()
+        process = answer()
+    assert process != os.getpid()
+    assert not _runs(process)
+
+
+def test_one_that_is_not_waited_for_is_ended(monkeypatch):
+    monkeypatch.setattr(child.libraries, "untouched", lambda: True)
+    started = time.monotonic()
+    with child.beside(_sleep):
+        pass
+    assert time.monotonic() - started < 30
+    with pytest.raises(DataError, match="row 3"), child.beside(_refuse) as answer:
+        answer()
+
+
+def test_where_it_may_not_fork_this_process_does_the_work(monkeypatch):
+    monkeypatch.setattr(child.libraries, "untouched", lambda: False)
+    with child.beside(_add, 2, 3) as answer:
+        assert answer() == (5, os.getpid())
+
+
 def test_a_limit_ends_it():
     started = time.monotonic()
     with pytest.raises(TimeoutError, match="longer than 1 s"):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from components.report import gather
 from tests.components.report.conftest import NOISES
@@ -37,12 +36,3 @@ def test_an_image_whose_answer_is_no_number_leaves_the_others_shown(per_image):
 def test_worsened_counts_images_below_their_noisy_psnr(per_image):
     first, second = gather.distributions(per_image, list(NOISES))
     assert (first.worsened, second.worsened) == (1, 0)
-
-
-def test_learning_rate_is_the_recipes_schedule(small_contents):
-    training = {"steps_per_epoch": 50, "epochs": 2}
-    points = gather.learning_rate(small_contents.settings, training)
-    assert points[0] == (0.0, 0.0)
-    assert points[-1] == pytest.approx((2.0, 0.0))
-    peak = small_contents.settings["training"]["learning_rate"]
-    assert max(rate for _, rate in points) == pytest.approx(peak, rel=1e-3)

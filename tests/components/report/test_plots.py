@@ -58,6 +58,12 @@ def test_figures_scale_with_the_page(figures):
         assert " height=" not in opening
 
 
+def test_a_training_that_noted_no_schedule_has_the_other_figures(small_contents, figures):
+    contents = small_contents.model_copy(update={"learning_rate": []})
+    names = [plot.name for section in plots.plots(contents).values() for plot in section]
+    assert names == [each.name for each in figures if each.name != "training-learning-rate"]
+
+
 def test_drawing_twice_gives_the_same(small_contents, figures):
     again = [plot for section in plots.plots(small_contents).values() for plot in section]
     assert [plot.svg for plot in again] == [plot.svg for plot in figures]

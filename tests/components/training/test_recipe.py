@@ -41,6 +41,23 @@ def test_a_constant_rate_is_a_number():
     assert recipe.learning_rate(TrainingSettings(learning_rate=0.5, schedule="constant"), 9) == 0.5
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_a_drawn_schedule_is_the_optimisers(schedule):
+    settings = TrainingSettings(learning_rate=0.02, schedule=schedule, epochs=4)
+    points = recipe.learning_rates(settings, STEPS // 4)
+    assert len(points) == 101
+    assert (points[0][0], points[-1][0]) == (0.0, 4.0)
+    rate = recipe.learning_rate(settings, STEPS)
+    drawn = [rate(step) if callable(rate) else rate for step in range(0, STEPS + 1, 2)]
+    np.testing.assert_allclose([each for _, each in points], drawn)
+
+
+def test_a_short_training_is_drawn_step_by_step():
+    settings = TrainingSettings(schedule="linear", warmup_fraction=0, learning_rate=0.3, epochs=1)
+    drawn = recipe.learning_rates(settings, 3)
+    np.testing.assert_allclose(drawn, [(0, 0.3), (1 / 3, 0.2), (2 / 3, 0.1), (1, 0)], atol=1e-7)
+
+
 def test_a_graph_has_the_same_and_its_configuration_makes_it_again():
     schedule = recipe.learning_rate(TrainingSettings(schedule="linear"), STEPS)
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))

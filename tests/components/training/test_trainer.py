@@ -23,6 +23,7 @@ from components.training.result import (
     KERAS_FILE,
     LOGS_FOLDER,
     REFERENCE_FILE,
+    SCHEDULE_FILE,
     TRAINING_FILE,
 )
 from components.training.resume import Resume
@@ -92,6 +93,9 @@ def test_a_run_leaves_history_logs_reference_and_model(trained):
     assert list(history["epoch"]) == [0, 1, 2]
     assert set(history.dtype.names) >= {"loss", "psnr", "val_loss", "val_psnr", "learning_rate"}
     assert history["val_loss"][-1] < history["val_loss"][0]
+    schedule = np.genfromtxt(run / SCHEDULE_FILE, delimiter=",", names=True)
+    assert list(schedule["epochs"]) == [step / 4 for step in range(13)]
+    np.testing.assert_allclose(schedule["learning_rate"][4::4], history["learning_rate"], atol=1e-7)
     report = json.loads((run / TRAINING_FILE).read_text())
     assert report["resumed_from_epoch"] == 0
     assert report["steps_per_epoch"] == 4
