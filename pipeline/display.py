@@ -114,10 +114,7 @@ class Steps(logging.Handler):
         self.console = console(stream)
         self.total = total
         self._number = 0
-        self._name = ""
-        self._started = 0.0
-        self._spoken = 0.0
-        self._estimate = _Estimate()
+        self._running: list[Step] = []
         self._progress = rich.progress.Progress(
             rich.progress.SpinnerColumn(),
             rich.progress.TextColumn("{task.description}"),
@@ -129,7 +126,6 @@ class Steps(logging.Handler):
             console=self.console,
             transient=True,
         )
-        self._task: rich.progress.TaskID | None = None
 
     def __enter__(self) -> Steps:
         LOGGER.addHandler(self)
@@ -138,64 +134,79 @@ class Steps(logging.Handler):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._end_task()
+        for step in list(self._running):
+            self._end(step)
         LOGGER.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hears `components.base.progress.tell`."""
-        if self._task is None:  # other steps are shown inside this command's
+        """Hears `components.base.progress.tell`, of the step that began last."""
+        if not self._running:  # other steps are shown inside this command's
             return
-        done, total = getattr(record, "done", 0), getattr(record, "total", None)
-        message = record.getMessage()
-        left = self._estimate.left(getattr(record, "step", ""), done, total)
+        self._running[-1].hear(
+            getattr(record, "step", ""),
+            getattr(record, "done", 0),
+            getattr(record, "total", None),
+            record.getMessage(),
+        )
+
+    def start(self, name: str) -> Step:
+        """A step begins."""
+        self._number += 1
+        if self.console.is_terminal:
+            self._progress.start()
+        title = f"{self._number:2}/{self.total} {name}"
+        task = self._progress.add_task(title, total=None, message="")
+        self._running.append(Step(name, title, self, task))
+        return self._running[-1]
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A step that is done or, if it raises, failed."""
+        step = self.start(name)
+        try:
+            yield
+        except BaseException:
+            step.finish("failed")
+            raise
+        step.finish("done")
+
+    def _end(self, step: Step) -> None:
+        self._running.remove(step)
+        self._progress.remove_task(step._task)
+        if self.console.is_terminal and not self._running:
+            self._progress.stop()
+
+
+class Step:
+    """A step that runs, as `Steps.start` shows it."""
+
+    def __init__(self, name: str, title: str, steps: Steps, task: rich.progress.TaskID):
+        self._name, self._title = name, title
+        self._steps, self._task = steps, task
+        self._started = self._spoken = time.monotonic()
+        self._estimate = _Estimate()
+
+    def hear(self, work: str, done: int, total: int | None, message: str) -> None:
+        """How far it is, as `components.base.progress.tell` is told."""
+        console = self._steps.console
+        left = self._estimate.left(work, done, total)
         if left is not None and left >= _LONG_SECONDS and not self._estimate.said:
             self._estimate.said = True
-            self.console.print(f"    {self._name}: about {duration(left)} to go", soft_wrap=True)
-        if self.console.is_terminal:
-            self._progress.update(self._task, completed=done, total=total, message=message)
+            console.print(f"    {self._name}: about {duration(left)} to go", soft_wrap=True)
+        if console.is_terminal:
+            self._steps._progress.update(self._task, completed=done, total=total, message=message)
         elif time.monotonic() - self._spoken > _SPEAK_SECONDS:
             self._spoken = time.monotonic()
             share = f" {100 * done / total:.0f} %" if total else ""
             rest = "" if left is None else f", about {duration(left)} to go"
             said = f"    {self._name}{share}: {message}{rest}"
-            self.console.print(said, soft_wrap=True, markup=False)
-
-    def start(self, name: str) -> None:
-        """A step begins."""
-        self._number += 1
-        self._name = name
-        self._started = self._spoken = time.monotonic()
-        self._estimate = _Estimate()
-        self._end_task()
-        if self.console.is_terminal:
-            self._progress.start()
-        self._task = self._progress.add_task(
-            f"{self._number:2}/{self.total} {name}", total=None, message=""
-        )
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """A step that is done or, if it raises, failed."""
-        self.start(name)
-        try:
-            yield
-        except BaseException:
-            self.finish("failed")
-            raise
-        self.finish("done")
+            console.print(said, soft_wrap=True, markup=False)
 
     def finish(self, state: str) -> float:
         """The step ended; returns its seconds."""
         seconds = time.monotonic() - self._started
-        self._end_task()
+        self._steps._end(self)
         marks = {"done": "[green]✓[/]", "cached": "[blue]=[/]", "failed": "[red]✗[/]"}
         note = "unchanged, from the cache" if state == "cached" else f"{seconds:6.1f} s"
-        self.console.print(f" {marks[state]} {self._number:2}/{self.total} {self._name:<24} {note}")
+        self._steps.console.print(f" {marks[state]} {self._title:<30} {note}")
         return seconds
-
-    def _end_task(self) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
-        if self.console.is_terminal:
-            self._progress.stop()

@@ -17,9 +17,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from multiprocessing import connection
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from components.base import libraries, progress
 from components.base.errors import RunError
@@ -95,7 +95,7 @@ def call(
       DiedError: the process was ended by a signal, or ended without an answer.
       TimeoutError: it took longer than `seconds` and was ended.
     """
-    process = _Process(function, arguments, fork, environment or {})
+    process = _Process(function, arguments, fork, environment or {}, progress.tell)
     try:
         result: _Result = process.answer(seconds)
     finally:
@@ -103,28 +103,68 @@ def call(
     return result
 
 
-@contextlib.contextmanager
-def beside(function: Callable[..., _Result], *arguments: Any) -> Iterator[Callable[[], _Result]]:
-    """Calls a function in a process forked from this one, while this one goes on.
+class Beside(Generic[_Result]):
+    """A function that is called while its caller goes on.
 
-    Where this one may not fork, since TensorFlow has computed in it, the function is called in it,
-    when it is asked for its result.
+    It is called in a process forked from this one, as by `call`. Where this one may not fork, since
+    TensorFlow has computed in it (as in a notebook: its threads and the locks they hold would be
+    missing and held for ever in the fork), it is called in this one, when its answer is asked for.
 
-    Yields:
-      A function that waits for the result, once. It raises as `call` does.
+    Args:
+      function: What to call.
+      *arguments: Of it.
+      tell: Is told what it reports, as `progress.tell` is.
     """
-    if not libraries.untouched():
-        yield functools.partial(function, *arguments)
-        return
-    process = _Process(function, arguments, True, {})
-    try:
-        yield process.answer
-    finally:
-        process.end()
+
+    def __init__(
+        self,
+        function: Callable[..., _Result],
+        *arguments: Any,
+        tell: Callable[[str, int, int | None, str], None] = progress.tell,
+    ):
+        self._process: _Process | None = None
+        if libraries.untouched():
+            self._process = _Process(function, arguments, True, {}, tell)
+        self._function = functools.partial(function, *arguments)
+
+    def answer(self) -> _Result:
+        """Waits for the result, and ends the process; raises as `call` does."""
+        if self._process is None:
+            return self._function()
+        try:
+            result: _Result = self._process.answer()
+        finally:
+            self._process.end()
+        return result
+
+    def __enter__(self) -> Beside[_Result]:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Ends the process, whatever it does."""
+        if self._process is not None:
+            self._process.end()
+
+
+def first(called: Collection[Beside[_Result]]) -> Beside[_Result]:
+    """Waits for one of several that has its answer, and passes on what all of them report."""
+    while True:
+        for each in called:
+            if each._process is None or each._process.answered:
+                return each
+        ready = connection.wait(
+            [waited for each in called if each._process for waited in each._process.waited]
+        )
+        for each in called:
+            if each._process and not set(ready).isdisjoint(each._process.waited):
+                each._process.hear()
 
 
 class _Process:
-    """A process that calls a function; the arguments are those of `call`."""
+    """A process that calls a function; the arguments are those of `call` and `Beside`."""
 
     def __init__(
         self,
@@ -132,6 +172,7 @@ class _Process:
         arguments: tuple[Any, ...],
         fork: bool,
         environment: Mapping[str, str],
+        tell: Callable[[str, int, int | None, str], None],
     ):
         context = multiprocessing.get_context("fork" if fork else "spawn")
         self._receiver, sender = context.Pipe(duplex=False)
@@ -140,32 +181,46 @@ class _Process:
         self._process = context.Process(  # type: ignore[attr-defined]
             target=_run, args=(sender, os.getpid(), dict(environment), function, arguments)
         )
+        self._tell = tell
+        self._answer: tuple[str, Any] | None = None
         self._process.start()
         sender.close()
+        self.waited = [self._receiver, self._process.sentinel]
+        """What is ready when `hear` would not wait."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether its answer, or its death, was heard."""
+        return self._answer is not None
+
+    def hear(self) -> None:
+        """Passes on one report, or keeps the answer."""
+        try:
+            # What it wrote before it died comes before its death.
+            message = self._receiver.recv() if self._receiver.poll() else None
+        except (EOFError, OSError, pickle.UnpicklingError):
+            message = None
+        if message is None:
+            self._process.join()
+            self._answer = "raised", died(self._process.exitcode)
+        elif message[0] == "reported":
+            self._tell(*message[1])
+        else:
+            self._answer = message
 
     def answer(self, seconds: float | None = None) -> Any:
         """Passes on what the process reports, until it answers; returns or raises its answer."""
         deadline = None if seconds is None else time.monotonic() + seconds
-        while True:
+        while self._answer is None:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not connection.wait([self._receiver, self._process.sentinel], left):
+            if not connection.wait(self.waited, left):
                 raise TimeoutError(f"took longer than {seconds:.0f} s")
-            try:
-                # What it wrote before it died comes before its death.
-                message = self._receiver.recv() if self._receiver.poll() else None
-            except (EOFError, OSError, pickle.UnpicklingError):
-                message = None
-            if message is None:
-                self._process.join()
-                raise died(self._process.exitcode)
-            kind, value = message
-            if kind == "reported":
-                progress.tell(*value)
-                continue
-            self._process.join(_GRACE_SECONDS)
-            if kind == "raised":
-                raise value
-            return value
+            self.hear()
+        kind, value = self._answer
+        self._process.join(_GRACE_SECONDS)
+        if kind == "raised":
+            raise value
+        return value
 
     def end(self) -> None:
         """Ends the process, whatever it does."""

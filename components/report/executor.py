@@ -39,12 +39,12 @@ def make(artifacts: Artifacts, sections: dict[str, Any], data_folder: str, outpu
     contents = gather(artifacts, sections["settings"], data_folder, sections["code"])
     tell("report", 1, 4, "denoising test images")
     # Before TensorFlow computes, after which this process may not fork.
-    with child.beside(plots.plots, contents) as drawn:
+    with child.Beside(plots.plots, contents) as drawn:
         shown = pictures.Shown(contents, artifacts)
         contents = contents.model_copy(update={"classifier": shown.classifier})
         tell("report", 2, 4, "drawing figures")
         before_after = shown.before_after()
-        figures = drawn()
+        figures = drawn.answer()
     tell("report", 3, 4, "writing the page")
     strips = [(picture, shown.strip(picture)) for picture in contents.pictures]
     html = page.render(contents, figures, strips, png.data_uri(before_after))

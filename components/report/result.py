@@ -22,7 +22,14 @@ class StepTime(pydantic.BaseModel):
     name: str
     state: str
     """done, cached or failed."""
+    began: float = 0.0
+    """Seconds after the run did: steps may run beside each other."""
     seconds: float
+
+    @property
+    def ended(self) -> float:
+        """Seconds after the run began."""
+        return self.began + self.seconds
 
 
 def outcome(pushed_version: str | None, misses: Sequence[object]) -> str:

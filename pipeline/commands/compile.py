@@ -15,7 +15,7 @@ from pipeline.commands.session import answer, read_by, session
 
 if TYPE_CHECKING:
     from components.base.settings import Settings
-    from pipeline.display import Steps
+    from pipeline.display import Step, Steps
     from pipeline.runners.kubeflow.dry_run.run import Result
 
 
@@ -150,17 +150,19 @@ def _rehearse(
     """Executes the file here, and shows each task as a step."""
     from pipeline.runners.kubeflow.dry_run import run as rehearsal
 
+    running: list[Step] = []
     try:
         return rehearsal.run(
             output,
             folder,
             parameters,
             real_store=real_store,
-            started=steps.start,
-            finished=lambda task: steps.finish(task.state),
+            started=lambda name: running.append(steps.start(name)),
+            finished=lambda task: running.pop().finish(task.state),
         )
     except DenoiseError:
-        steps.finish("failed")
+        for step in running:
+            step.finish("failed")
         raise
 
 

@@ -120,7 +120,12 @@ def remake(workspace: Workspace, run: str, steps: Steps) -> pathlib.Path:
             report,
         )
         times = [
-            StepTime(name=step.component, state=step.state, seconds=step.ended - step.started)
+            StepTime(
+                name=step.component,
+                state=step.state,
+                began=step.started - steps[0].started,
+                seconds=step.ended - step.started,
+            )
             for step in steps
         ]
         return publish(report, workspace, run, times)

@@ -19,7 +19,7 @@ from components.evaluation.result import ALL
 from components.report.result import StepTime, outcome
 from components.training.result import Candidate
 from components.training.start import NONE
-from pipeline.history.lineage import Steps
+from pipeline.history.lineage import Step, Steps
 from pipeline.workspace import Workspace
 
 _IGNORED_SHOWN = 5
@@ -82,13 +82,20 @@ def _rows(table: dict[tuple[str, str], dict[str, float]]) -> list[Metrics]:
     ]
 
 
+def _time(step: Step, started: float, times: dict[str, tuple[float, float]]) -> StepTime:
+    began, seconds = times.get(step.component, (step.started, 0.0))
+    return StepTime(
+        name=step.component, state=step.state, began=max(0.0, began - started), seconds=seconds
+    )
+
+
 def collect(
     settings: Settings,
     workspace: Workspace,
     steps: Steps,
     run: str,
     started: float,
-    seconds: dict[str, float],
+    times: dict[str, tuple[float, float]],
     failure: DenoiseError | None,
 ) -> Summary:
     """Gathers what the steps of a run wrote.
@@ -96,10 +103,10 @@ def collect(
     Args:
       settings: The run's.
       workspace: The run's.
-      steps: The run's executions.
+      steps: The run's executions, in the order to tell them in.
       run: The run's id.
       started: Unix time.
-      seconds: Of each finished step.
+      times: Of each finished step: when it began, Unix time, and its seconds.
       failure: What stopped the run, if anything did.
     """
     from tfx.utils import path_utils
@@ -117,10 +124,7 @@ def collect(
         started=datetime.datetime.fromtimestamp(started, datetime.timezone.utc).isoformat(),
         seconds=time.time() - started,
         settings=settings,
-        steps=[
-            StepTime(name=step.component, state=step.state, seconds=seconds.get(step.component, 0))
-            for step in steps
-        ],
+        steps=[_time(step, started, times) for step in steps],
     )
     if examples := steps.output(STEPS, "examples"):
         summary.data = read_summary(examples.uri).model_dump(mode="json")

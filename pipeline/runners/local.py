@@ -1,4 +1,5 @@
-"""The local runner: the DAG's steps one after the other, each in a process of its own.
+"""The local runner: the DAG's steps, each in a process of its own, as soon as those are done that
+it comes after.
 
 A step's process is forked from this one, which imports TFX and TensorFlow but lets them compute
 nothing: it begins in a moment, its memory is free when it ends, and if native code or the kernel
@@ -8,12 +9,13 @@ killed goes on with the step that had not finished.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gc
 import pathlib
 import time
-from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from collections.abc import Iterator
+from typing import IO, Any
 
 from components.base import child, code, libraries, plugins, unfinished
 from components.base.errors import DenoiseError, RunError, UsageError
@@ -27,8 +29,6 @@ from pipeline.history.lineage import Lineage, Steps
 from pipeline.runners import outputs
 from pipeline.runners.failure import explained
 from pipeline.workspace import Workspace
-
-_Result = TypeVar("_Result")
 
 
 def run(
@@ -53,7 +53,7 @@ def run(
     from components import models, noise  # noqa: F401
 
     plugins.load(settings.plugins)
-    _apart(dag.check_names, settings)
+    child.Beside(dag.check_names, settings).answer()
     _check_leads(settings)
     launcher = _Launcher(settings, _prepare(settings, workspace, data), workspace)
     for line in launcher.set_aside:
@@ -61,21 +61,13 @@ def run(
     if libraries.untouched():
         # What is here stays: no child searches it for garbage, nor copies its pages for that.
         gc.freeze()
-    seconds: dict[str, float] = {}
-    failure: DenoiseError | None = None
     with display.Steps(stream, total=len(launcher.nodes)) as steps:
-        for name, node in launcher.nodes.items():
-            steps.start(name)
-            try:
-                launcher.launch(node)
-            except Exception as error:
-                steps.finish("failed")
-                failure = explained(name, error, str(workspace.root))
-                failure.__cause__ = error
-                break
-            seconds[name] = steps.finish(launcher.steps.latest(name).state)
+        times, failures = launcher.run(steps)
+    failure = failures[0] if failures else None
+    for other in failures[1:]:
+        print(other, file=stream, flush=True)
     result = summary.collect(
-        settings, workspace, launcher.steps, launcher.run_id, started, seconds, failure
+        settings, workspace, launcher.steps, launcher.run_id, started, times, failure
     )
     if result.report is not None:
         page = reports.publish(result.report, workspace, launcher.run_id, result.steps)
@@ -159,8 +151,10 @@ class _Launcher:
 
     @property
     def steps(self) -> Steps:
-        """The steps of this run so far."""
-        return self._lineage.steps(self.run_id)
+        """The steps of this run so far, in the order of the DAG."""
+        order = list(self.nodes)
+        found = self._lineage.steps(self.run_id)
+        return Steps(sorted(found, key=lambda step: order.index(step.component)))
 
     def _cancel_left(self) -> list[str]:
         """Cancels Beam jobs whose step was killed; says which."""
@@ -168,7 +162,7 @@ class _Launcher:
 
         records = sorted(self._pipeline_root.glob(f"*/{jobs.JOB_FILE}"))
         # In a child: gRPC's threads would not outlive the forks that follow.
-        messages = [_apart(jobs.cancel_left, str(record)) for record in records]
+        messages = [child.Beside(jobs.cancel_left, str(record)).answer() for record in records]
         return [message for message in messages if message]
 
     def _set_aside(self, target: pathlib.Path) -> list[str]:
@@ -213,8 +207,71 @@ class _Launcher:
             for line in found
         ]
 
-    def launch(self, node: Any) -> None:
-        """Runs one node, or finds it in the cache."""
+    def run(
+        self, steps: display.Steps
+    ) -> tuple[dict[str, tuple[float, float]], list[DenoiseError]]:
+        """Runs the nodes, or finds them in the cache.
+
+        After a failure no other begins, and those that run go on to their end: it is kept.
+
+        Args:
+          steps: Shows them.
+
+        Returns:
+          By node that is done, when it began, Unix time, and its seconds; and how those failed
+          that did, the first one first.
+        """
+        times: dict[str, tuple[float, float]] = {}
+        failures: list[DenoiseError] = []
+        waiting = dict(self.nodes)
+        running: dict[child.Beside[None], tuple[str, display.Step, float]] = {}
+
+        def ready() -> Iterator[str]:
+            for name, node in list(waiting.items()):
+                if failures or (running and not libraries.untouched()):
+                    return
+                if set(node.upstream_nodes) <= times.keys():
+                    yield name
+
+        try:
+            while running or (waiting and not failures):
+                for name in ready():
+                    node, shown = waiting.pop(name), steps.start(name)
+                    with self._noted(name, shown, failures):
+                        running[self._launch(node, shown)] = name, shown, time.time()
+                if running:
+                    called = child.first(running)
+                    name, shown, began = running.pop(called)
+                    with self._noted(name, shown, failures):
+                        called.answer()
+                        self._keep(name)
+                        times[name] = began, shown.finish(self.steps.latest(name).state)
+        except BaseException as stopped:
+            for called in running:
+                called.end()
+            if isinstance(stopped, KeyboardInterrupt):
+                # Who is killed cancels nothing himself.
+                self._cancel_left()
+            raise
+        if any(isinstance(failure.__cause__, child.DiedError) for failure in failures):
+            self._cancel_left()
+            self._lineage.close_interrupted()
+        return times, failures
+
+    @contextlib.contextmanager
+    def _noted(
+        self, name: str, shown: display.Step, failures: list[DenoiseError]
+    ) -> Iterator[None]:
+        """Takes what is raised for the failure of a node."""
+        try:
+            yield
+        except Exception as error:
+            shown.finish("failed")
+            failures.append(explained(name, error, str(self._pipeline_root)))
+            failures[-1].__cause__ = error
+
+    def _launch(self, node: Any, shown: display.Step) -> child.Beside[None]:
+        """Launches one node beside this process."""
         from tfx.orchestration import metadata
         from tfx.orchestration.local import runner_utils
         from tfx.orchestration.portable import launcher
@@ -230,16 +287,10 @@ class _Launcher:
             executor_spec=runner_utils.extract_executor_spec(self._deployment, name),
             custom_driver_spec=driver,
         )
-        try:
-            _apart(_launch, name, step, str(self._pipeline_root))
-        except KeyboardInterrupt:
-            # The step's process is killed, and cancels nothing itself.
-            self._cancel_left()
-            raise
-        except child.DiedError:
-            self._cancel_left()
-            self._lineage.close_interrupted()
-            raise
+        return child.Beside(_launch, name, step, str(self._pipeline_root), tell=shown.hear)
+
+    def _keep(self, name: str) -> None:
+        """Notes what a node wrote, now that it is published."""
         outputs.note_sizes(self._pipeline_root, Steps([self.steps.latest(name)]))
         unfinished.forget(self._pipeline_root / name)
 
@@ -261,17 +312,6 @@ class _Launcher:
             # Only here is there a history to compare with.
             previous = self._lineage.previous_statistics(self.steps.latest("StatisticsGen"))
             parameters["previous_statistics"].field_value.string_value = previous
-
-
-def _apart(function: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Calls a function in a process of its own, forked from this one.
-
-    In this one where TensorFlow has computed, as in a notebook: its threads and the locks they
-    hold would be missing and held for ever in the fork.
-    """
-    if not libraries.untouched():
-        return function(*arguments)
-    return child.call(function, *arguments, fork=True)
 
 
 def _launch(name: str, step: Any, folder: str) -> None:

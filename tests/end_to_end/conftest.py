@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,7 @@ class Denoise:
         """
         process = self.start(*settings)
         try:
-            self._wait_until_finished(STEPS.index(step), process)
+            self._wait_until_finished(STEPS[: STEPS.index(step)], process)
             self._wait_until_begun(step, process)
         finally:
             process.kill()
@@ -69,21 +70,21 @@ class Denoise:
         """As `run_killed_in`, once `step` has ended."""
         process = self.start(*settings)
         try:
-            self._wait_until_finished(STEPS.index(step) + 1, process)
+            self._wait_until_finished(STEPS[: STEPS.index(step) + 1], process)
         finally:
             process.kill()
         return process.said()[1]
 
-    def _wait_until_finished(self, number: int, process: warm.Process) -> None:
-        while self.finished(process) < number:
+    def _wait_until_finished(self, steps: list[str], process: warm.Process) -> None:
+        while not set(steps) <= set(self.finished(process)):
             assert process.poll() is None, process.said()[1]
             time.sleep(0.02)
 
     @staticmethod
-    def finished(process: warm.Process) -> int:
-        """The number of a run's steps that have ended."""
-        lines = process.said()[1].splitlines()
-        return sum("✓" in line or "=" in line[:3] for line in lines)
+    def finished(process: warm.Process) -> list[str]:
+        """A run's steps that have ended."""
+        ended = re.findall(r"^ [✓=] +\d+/\d+ (\w+) ", process.said()[1], re.MULTILINE)
+        return [name for name in ended if name in STEPS]
 
     def _wait_until_begun(self, step: str, process: warm.Process) -> None:
         # In the middle of training: after an epoch was backed up.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import pathlib
 import random
@@ -28,14 +29,10 @@ SMALL = (
 
 
 def _position(moment: float, left_alone: dict) -> tuple[int, float]:
-    """The step that a run was in after so many seconds, and for how long."""
-    seconds = [step["seconds"] for step in left_alone["steps"]]
-    seconds[0] += left_alone["seconds"] - sum(seconds)
-    step = 0
-    while moment > seconds[step] and step < len(seconds) - 1:
-        moment -= seconds[step]
-        step += 1
-    return step, moment
+    """The number of steps that had ended after so many seconds of a run, and since when."""
+    ends = sorted(step["began"] + step["seconds"] for step in left_alone["steps"])[:-1]
+    ended = bisect.bisect(ends, moment)
+    return ended, moment - (ends[ended - 1] if ended else 0.0)
 
 
 def _killed_at(
@@ -43,22 +40,22 @@ def _killed_at(
 ) -> str | None:
     """Kills a run when it is as far as one left alone was after `moment` seconds.
 
-    The seconds of each step count, not those of the run: it may go on from an earlier kill, and
+    The steps that have ended count, and the seconds since: it may go on from an earlier kill, and
     the machine may be busier than it was.
 
     Returns:
-      The step it was in; None if it ended before.
+      The step it was in, or the first of two; None if it ended before.
     """
-    step, seconds = _position(moment, left_alone)
+    ended, seconds = _position(moment, left_alone)
     process = denoise.start(*settings)
-    begun = time.monotonic() if step == 0 else None
+    begun = time.monotonic() if ended == 0 else None
     while process.poll() is None:
         finished = denoise.finished(process)
-        if finished == step and begun is None:
+        if len(finished) == ended and begun is None:
             begun = time.monotonic()
-        if finished > step or (begun is not None and time.monotonic() - begun > seconds):
+        if len(finished) > ended or (begun is not None and time.monotonic() - begun > seconds):
             process.kill()
-            return [*STEPS, "the end"][finished]
+            return next((step for step in STEPS if step not in finished), "the end")
         time.sleep(0.02)
     assert process.poll() == 0, process.said()[1][-4000:]
     return None

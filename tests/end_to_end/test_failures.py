@@ -131,6 +131,34 @@ def test_a_step_that_a_signal_ends_is_named(fresh):
     assert [run["state"] for run in status["runs"]] == ["failed"]
 
 
+CHECK_DIES = """
+import os, signal, types
+from components.serving_check import component
+kill = lambda *arguments, **others: os.kill(os.getpid(), signal.SIGKILL)
+component.subprocess = types.SimpleNamespace(run=kill)
+from pipeline.cli import main
+main()
+"""
+
+
+@pytest.mark.ci
+def test_what_ran_beside_a_step_that_died_is_kept(fresh):
+    command = fresh.run_command()
+    command[1:3] = ["-c", CHECK_DIES]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 1
+    assert "ServingCheck: its process was ended by SIGKILL" in done.stderr
+    states = _states(fresh)
+    assert (states["ServingCheck"], states["QualityEvaluator"]) == ("failed", "done")
+    assert "AtomicPusher" not in states
+    assert fresh.versions() == []
+    again = fresh.run()
+    assert again.returncode == 0, again.stderr[-4000:]
+    states = _states(fresh)
+    assert (states["ServingCheck"], states["QualityEvaluator"]) == ("done", "cached")
+    assert fresh.summary()["outcome"] == "pushed"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_in_any_step(fresh, step):
@@ -166,7 +194,8 @@ def test_a_truncated_file_stops_the_run_before_training(fresh, data, tmp_path):
     assert done.stderr.endswith(f"The whole log: {log}\n")
     assert "DataError" in log.read_text()
     assert "Traceback" not in done.stderr
-    assert _states(fresh) == {"CsvIngestion": "failed"}
+    # The schema is written beside it.
+    assert _states(fresh) == {"CsvIngestion": "failed", "ImportSchemaGen": "done"}
     assert fresh.versions() == []
 
 

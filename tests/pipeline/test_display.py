@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
@@ -32,13 +33,13 @@ def clock(monkeypatch):
 
 def _train(stream, clock, seconds_a_step, steps=1000, watched=5):
     with display.Steps(stream, total=1) as shown:
-        shown.start("Trainer")
+        step = shown.start("Trainer")
         clock.now += 60  # Reading, and the first steps.
         for done in range(1, watched + 1):
             progress.tell("train", done, steps, f"epoch 1/8, step {done}")
             clock.now += seconds_a_step
         progress.tell("train", watched + 1, steps, "epoch 1/8")
-        shown.finish("done")
+        step.finish("done")
     return stream.getvalue()
 
 
@@ -52,15 +53,37 @@ def test_after_some_seconds_it_says_how_long_it_will_take(clock, kind):
 def test_a_name_is_shown_as_it_is(clock, kind):
     stream = kind()
     with display.Steps(stream, total=1) as shown:
-        shown.start("predict")
+        step = shown.start("predict")
         clock.now += 60
         for done in range(3):
             progress.tell("predict", done, 3, "scan[1] a[/b].png: 50%")
             clock.now += 60
         if stream.isatty():
             shown._progress.refresh()
-        shown.finish("done")
+        step.finish("done")
     assert "scan[1] a[/b].png: 50%" in stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, _Terminal])
+def test_two_that_run_at_once_are_shown_each_by_its_number(clock, kind):
+    stream = kind()
+    with display.Steps(stream, total=13) as shown:
+        check, evaluation = shown.start("ServingCheck"), shown.start("QualityEvaluator")
+        for done in range(1, 9):
+            clock.now += 20
+            evaluation.hear("evaluate", done, 200, f"image {done}")
+            check.hear("check", done, None, "as a server would")
+        clock.now += 40
+        if stream.isatty():
+            shown._progress.refresh()
+            assert "image 8" in stream.getvalue()
+            assert "as a server would" in stream.getvalue()
+        assert check.finish("done") == 200
+        assert evaluation.finish("failed") == 200
+    said = re.sub(r"\x1b\[[\d;?]*\w", "", stream.getvalue())
+    assert " ✓  1/13 ServingCheck              200.0 s\n" in said
+    assert " ✗  2/13 QualityEvaluator          200.0 s\n" in said
+    assert "QualityEvaluator: about 1 h 6 min to go" in said
 
 
 def test_what_is_over_in_a_minute_is_not_announced(clock):
@@ -78,14 +101,14 @@ def test_a_log_file_gets_a_line_now_and_then_with_the_time_that_is_left(clock):
 def test_reading_does_not_count_as_training(clock):
     stream = io.StringIO()
     with display.Steps(stream, total=1) as shown:
-        shown.start("Trainer")
+        step = shown.start("Trainer")
         for done in range(3):
             progress.tell("read images", 500 * done, None)
             clock.now += 10
         progress.tell("train", 1, 100)
         clock.now += 10
         progress.tell("train", 2, 100)
-        shown.finish("done")
+        step.finish("done")
     assert "about 16 min to go" in stream.getvalue()
 
 

@@ -122,30 +122,72 @@ def _wait_for(file):
     return os.getpid()
 
 
-def test_this_process_goes_on_beside_another(tmp_path, monkeypatch):
+@pytest.fixture
+def forks(monkeypatch):
+    """As where TensorFlow has computed nothing."""
     monkeypatch.setattr(child.libraries, "untouched", lambda: True)
+
+
+@pytest.mark.usefixtures("forks")
+def test_this_process_goes_on_beside_another(tmp_path):
     file = tmp_path / "go"
-    with child.beside(_wait_for, file) as answer:
+    with child.Beside(_wait_for, file) as called:
         file.touch()
-        process = answer()
+        process = called.answer()
     assert process != os.getpid()
     assert not _runs(process)
 
 
-def test_one_that_is_not_waited_for_is_ended(monkeypatch):
-    monkeypatch.setattr(child.libraries, "untouched", lambda: True)
+@pytest.mark.usefixtures("forks")
+def test_one_that_is_not_waited_for_is_ended():
     started = time.monotonic()
-    with child.beside(_sleep):
+    with child.Beside(_sleep):
         pass
     assert time.monotonic() - started < 30
-    with pytest.raises(DataError, match="row 3"), child.beside(_refuse) as answer:
-        answer()
+    with pytest.raises(DataError, match="row 3"), child.Beside(_refuse) as called:
+        called.answer()
+
+
+def _say_and_wait_for(word, file):
+    progress.tell(word, 1, 1)
+    return _wait_for(file)
+
+
+@pytest.mark.usefixtures("forks")
+def test_the_first_of_several_is_the_one_that_ends_first(tmp_path):
+    told = []
+
+    def tell(*said):
+        told.append(said)
+
+    files = [tmp_path / name for name in ("one", "other")]
+    with (
+        child.Beside(
+            _say_and_wait_for, "one", files[0], tell=lambda *said: told.append(said)
+        ) as one,
+        child.Beside(_wait_for, files[1]) as other,
+        child.Beside(_die, signal.SIGSEGV) as dead,
+    ):
+        assert child.first([one, other, dead]) is dead
+        with pytest.raises(child.DiedError, match="SIGSEGV"):
+            dead.answer()
+        files[1].touch()
+        assert child.first([one, other]) is other
+        assert child.first([one, other]) is other
+        other.answer()
+        files[0].touch()
+        assert child.first([one]) is one
+        assert one.answer() != os.getpid()
+    assert told == [("one", 1, 1, "one: 1/1")]
 
 
 def test_where_it_may_not_fork_this_process_does_the_work(monkeypatch):
     monkeypatch.setattr(child.libraries, "untouched", lambda: False)
-    with child.beside(_add, 2, 3) as answer:
-        assert answer() == (5, os.getpid())
+    with child.Beside(_add, 2, 3) as one, child.Beside(_refuse) as other:
+        assert child.first([one, other]) is one
+        assert one.answer() == (5, os.getpid())
+        with pytest.raises(DataError, match="row 3"):
+            child.first([other]).answer()
 
 
 def test_a_limit_ends_it():

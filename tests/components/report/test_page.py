@@ -192,12 +192,13 @@ def _tried(learning_rate, widths):
 
 def test_runner_adds_its_run_and_step_times_and_may_do_so_again(rendered):
     steps = [
-        StepTime(name="Trainer", state="done", seconds=12.25),
-        StepTime(name="Report", state="cached", seconds=0.02),
+        StepTime(name="Trainer", state="done", began=1.5, seconds=12.25),
+        StepTime(name="Report", state="cached", began=9, seconds=0.02),
     ]
     once = page.with_run(rendered, "2026-run", steps)
     assert "2026-run" in once
     assert "12.2" in once
+    assert '<td class="n">13.8</td></tr></tfoot>' in once
     assert "unchanged" in once
     assert page.with_run(once, "2026-run", steps) == once
     assert Outline(once).open == []
