@@ -138,6 +138,7 @@ class _Launcher:
         self._deployment = runner_utils.extract_local_deployment_config(self._ir)
         self._connection = pipeline.metadata_connection_config
         self._lineage = Lineage(workspace)
+        self._root = workspace.root
         self._pipeline_root = workspace.pipeline_root
         # Before what it writes is removed.
         left = self._cancel_left()
@@ -267,7 +268,7 @@ class _Launcher:
             yield
         except Exception as error:
             shown.finish("failed")
-            failures.append(explained(name, error, str(self._pipeline_root)))
+            failures.append(explained(name, error, str(self._root)))
             failures[-1].__cause__ = error
 
     def _launch(self, node: Any, shown: display.Step) -> child.Beside[None]:
@@ -287,7 +288,7 @@ class _Launcher:
             executor_spec=runner_utils.extract_executor_spec(self._deployment, name),
             custom_driver_spec=driver,
         )
-        return child.Beside(_launch, name, step, str(self._pipeline_root), tell=shown.hear)
+        return child.Beside(_launch, name, step, str(self._root), tell=shown.hear)
 
     def _keep(self, name: str) -> None:
         """Notes what a node wrote, now that it is published."""

@@ -33,7 +33,7 @@ class _Launcher(local._Launcher):
             for name, upstream in UPSTREAM.items()
         }
         self._functions = functions
-        self._pipeline_root = folder
+        self._root = folder
         self._lineage = types.SimpleNamespace(close_interrupted=lambda: self.did.append("closed"))
         self.did = []
 
