@@ -125,6 +125,9 @@ class Steps(logging.Handler):
             rich.progress.TimeRemainingColumn(compact=True),
             console=self.console,
             transient=True,
+            # A step is forked while this is drawn: its output would wait for a lock of ours.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
 
     def __enter__(self) -> Steps:
@@ -171,6 +174,8 @@ class Steps(logging.Handler):
         step.finish("done")
 
     def _end(self, step: Step) -> None:
+        if step not in self._running:
+            return
         self._running.remove(step)
         self._progress.remove_task(step._task)
         if self.console.is_terminal and not self._running:
@@ -188,19 +193,21 @@ class Step:
 
     def hear(self, work: str, done: int, total: int | None, message: str) -> None:
         """How far it is, as `components.base.progress.tell` is told."""
-        console = self._steps.console
         left = self._estimate.left(work, done, total)
         if left is not None and left >= _LONG_SECONDS and not self._estimate.said:
             self._estimate.said = True
-            console.print(f"    {self._name}: about {duration(left)} to go", soft_wrap=True)
-        if console.is_terminal:
+            self.say(f"    {self._name}: about {duration(left)} to go")
+        if self._steps.console.is_terminal:
             self._steps._progress.update(self._task, completed=done, total=total, message=message)
         elif time.monotonic() - self._spoken > _SPEAK_SECONDS:
             self._spoken = time.monotonic()
             share = f" {100 * done / total:.0f} %" if total else ""
             rest = "" if left is None else f", about {duration(left)} to go"
-            said = f"    {self._name}{share}: {message}{rest}"
-            console.print(said, soft_wrap=True, markup=False)
+            self.say(f"    {self._name}{share}: {message}{rest}")
+
+    def say(self, text: str) -> None:
+        """Says what is worth lines of its own."""
+        self._steps.console.print(text, soft_wrap=True, markup=False)
 
     def finish(self, state: str) -> float:
         """The step ended; returns its seconds."""

@@ -194,19 +194,26 @@ class _Process:
         return self._answer is not None
 
     def hear(self) -> None:
-        """Passes on one report, or keeps the answer."""
+        """Passes on one report, or keeps the answer; what cannot be read or told is one, too."""
         try:
-            # What it wrote before it died comes before its death.
-            message = self._receiver.recv() if self._receiver.poll() else None
+            message = self._message()
+            if message is None:
+                self._process.join()
+                self._answer = "raised", died(self._process.exitcode)
+            elif message[0] == "reported":
+                self._tell(*message[1])
+            else:
+                self._answer = message
+        except Exception as error:
+            self._process.kill()
+            self._answer = "raised", error
+
+    def _message(self) -> tuple[str, Any] | None:
+        """What it sent; None: it is dead. What it wrote before it died comes before its death."""
+        try:
+            return self._receiver.recv() if self._receiver.poll() else None
         except (EOFError, OSError, pickle.UnpicklingError):
-            message = None
-        if message is None:
-            self._process.join()
-            self._answer = "raised", died(self._process.exitcode)
-        elif message[0] == "reported":
-            self._tell(*message[1])
-        else:
-            self._answer = message
+            return None
 
     def answer(self, seconds: float | None = None) -> Any:
         """Passes on what the process reports, until it answers; returns or raises its answer."""

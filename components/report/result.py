@@ -23,12 +23,12 @@ class StepTime(pydantic.BaseModel):
     state: str
     """done, cached or failed."""
     began: float = 0.0
-    """Seconds after the run did: steps may run beside each other."""
+    """Seconds after the first step did: they may run beside each other."""
     seconds: float
 
     @property
     def ended(self) -> float:
-        """Seconds after the run began."""
+        """Seconds after the first step began."""
         return self.began + self.seconds
 
 

@@ -119,11 +119,12 @@ def remake(workspace: Workspace, run: str, steps: Steps) -> pathlib.Path:
             parameters["data_folder"],
             report,
         )
+        first = min(step.started for step in steps)
         times = [
             StepTime(
                 name=step.component,
                 state=step.state,
-                began=step.started - steps[0].started,
+                began=step.started - first,
                 seconds=step.ended - step.started,
             )
             for step in steps

@@ -19,7 +19,7 @@ from components.evaluation.result import ALL
 from components.report.result import StepTime, outcome
 from components.training.result import Candidate
 from components.training.start import NONE
-from pipeline.history.lineage import Step, Steps
+from pipeline.history.lineage import Steps
 from pipeline.workspace import Workspace
 
 _IGNORED_SHOWN = 5
@@ -82,11 +82,13 @@ def _rows(table: dict[tuple[str, str], dict[str, float]]) -> list[Metrics]:
     ]
 
 
-def _time(step: Step, started: float, times: dict[str, tuple[float, float]]) -> StepTime:
-    began, seconds = times.get(step.component, (step.started, 0.0))
-    return StepTime(
-        name=step.component, state=step.state, began=max(0.0, began - started), seconds=seconds
-    )
+def _times(steps: Steps, times: dict[str, tuple[float, float]]) -> list[StepTime]:
+    spans = [times.get(step.component, (step.started, 0.0)) for step in steps]
+    first = min((began for began, _ in spans), default=0.0)
+    return [
+        StepTime(name=step.component, state=step.state, began=began - first, seconds=seconds)
+        for step, (began, seconds) in zip(steps, spans, strict=True)
+    ]
 
 
 def collect(
@@ -124,7 +126,7 @@ def collect(
         started=datetime.datetime.fromtimestamp(started, datetime.timezone.utc).isoformat(),
         seconds=time.time() - started,
         settings=settings,
-        steps=[_time(step, started, times) for step in steps],
+        steps=_times(steps, times),
     )
     if examples := steps.output(STEPS, "examples"):
         summary.data = read_summary(examples.uri).model_dump(mode="json")

@@ -14,7 +14,7 @@ import datetime
 import gc
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from components.base import child, code, libraries, plugins, unfinished
@@ -227,6 +227,9 @@ class _Launcher:
         waiting = dict(self.nodes)
         running: dict[child.Beside[None], tuple[str, display.Step, float]] = {}
 
+        def noted(name: str, shown: display.Step) -> contextlib.AbstractContextManager[None]:
+            return self._noted(name, shown, [each for each, _, _ in running.values()], failures)
+
         def ready() -> Iterator[str]:
             for name, node in list(waiting.items()):
                 if failures or (running and not libraries.untouched()):
@@ -238,12 +241,12 @@ class _Launcher:
             while running or (waiting and not failures):
                 for name in ready():
                     node, shown = waiting.pop(name), steps.start(name)
-                    with self._noted(name, shown, failures):
+                    with noted(name, shown):
                         running[self._launch(node, shown)] = name, shown, time.time()
                 if running:
                     called = child.first(running)
                     name, shown, began = running.pop(called)
-                    with self._noted(name, shown, failures):
+                    with noted(name, shown):
                         called.answer()
                         self._keep(name)
                         times[name] = began, shown.finish(self.steps.latest(name).state)
@@ -261,15 +264,17 @@ class _Launcher:
 
     @contextlib.contextmanager
     def _noted(
-        self, name: str, shown: display.Step, failures: list[DenoiseError]
+        self, name: str, shown: display.Step, others: Sequence[str], failures: list[DenoiseError]
     ) -> Iterator[None]:
-        """Takes what is raised for the failure of a node."""
+        """Takes what is raised for the failure of a node, and says it at once where others run."""
         try:
             yield
         except Exception as error:
             shown.finish("failed")
             failures.append(explained(name, error, str(self._root)))
             failures[-1].__cause__ = error
+            if others:
+                shown.say(f"{failures[-1]}\n{', '.join(others)}: runs to its end, and is kept.")
 
     def _launch(self, node: Any, shown: display.Step) -> child.Beside[None]:
         """Launches one node beside this process."""

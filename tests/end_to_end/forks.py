@@ -8,13 +8,13 @@ from pipeline import cli
 
 def main() -> None:
     could = []
-    beside = child.beside
 
-    def noted(function, *arguments):
-        could.append(f"{function.__name__}: {libraries.untouched()}")
-        return beside(function, *arguments)
+    class Noted(child.Beside):
+        def __init__(self, function, *arguments):
+            could.append(f"{function.__name__}: {libraries.untouched()}")
+            super().__init__(function, *arguments)
 
-    child.beside = noted
+    child.Beside = Noted
     try:
         cli.main()
     finally:

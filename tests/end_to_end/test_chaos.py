@@ -30,7 +30,9 @@ SMALL = (
 
 def _position(moment: float, left_alone: dict) -> tuple[int, float]:
     """The number of steps that had ended after so many seconds of a run, and since when."""
-    ends = sorted(step["began"] + step["seconds"] for step in left_alone["steps"])[:-1]
+    ends = sorted(step["began"] + step["seconds"] for step in left_alone["steps"])
+    imports = left_alone["seconds"] - ends.pop()
+    ends = [imports + end for end in ends]
     ended = bisect.bisect(ends, moment)
     return ended, moment - (ends[ended - 1] if ended else 0.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 
 import pytest
 
@@ -84,6 +85,15 @@ def test_two_that_run_at_once_are_shown_each_by_its_number(clock, kind):
     assert " ✓  1/13 ServingCheck              200.0 s\n" in said
     assert " ✗  2/13 QualityEvaluator          200.0 s\n" in said
     assert "QualityEvaluator: about 1 h 6 min to go" in said
+
+
+def test_what_a_forked_step_writes_waits_for_no_lock_of_the_display(clock):
+    streams = sys.stdout, sys.stderr
+    with display.Steps(_Terminal()) as shown:
+        step = shown.start("Trainer")
+        assert (sys.stdout, sys.stderr) == streams
+        step.finish("done")
+        step.finish("failed")
 
 
 def test_what_is_over_in_a_minute_is_not_announced(clock):

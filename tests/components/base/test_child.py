@@ -162,9 +162,7 @@ def test_the_first_of_several_is_the_one_that_ends_first(tmp_path):
 
     files = [tmp_path / name for name in ("one", "other")]
     with (
-        child.Beside(
-            _say_and_wait_for, "one", files[0], tell=lambda *said: told.append(said)
-        ) as one,
+        child.Beside(_say_and_wait_for, "one", files[0], tell=tell) as one,
         child.Beside(_wait_for, files[1]) as other,
         child.Beside(_die, signal.SIGSEGV) as dead,
     ):
@@ -179,6 +177,43 @@ def test_the_first_of_several_is_the_one_that_ends_first(tmp_path):
         assert child.first([one]) is one
         assert one.answer() != os.getpid()
     assert told == [("one", 1, 1, "one: 1/1")]
+
+
+class _NotHereError(Exception):
+    """Can be unpickled in the process that raised it alone."""
+
+    def __reduce__(self):
+        return _not_here, (os.getpid(),)
+
+
+def _not_here(process):
+    if os.getpid() != process:
+        raise TypeError("cannot be made here")
+    return _NotHereError()
+
+
+def _refuse_there_alone():
+    raise _NotHereError
+
+
+@pytest.mark.usefixtures("forks")
+def test_what_cannot_be_read_or_told_fails_that_one_alone(tmp_path):
+    def closed(*said):
+        raise OSError("no one listens")
+
+    files = [tmp_path / name for name in ("one", "other")]
+    with (
+        child.Beside(_refuse_there_alone) as unread,
+        child.Beside(_say_and_wait_for, "one", files[0], tell=closed) as untold,
+        child.Beside(_wait_for, files[1]) as other,
+    ):
+        called = {unread: "cannot be made here", untold: "no one listens"}
+        while called:
+            failed = child.first([*called, other])
+            with pytest.raises((TypeError, OSError), match=called.pop(failed)):
+                failed.answer()
+        files[1].touch()
+        assert other.answer() != os.getpid()
 
 
 def test_where_it_may_not_fork_this_process_does_the_work(monkeypatch):

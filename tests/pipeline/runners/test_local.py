@@ -117,6 +117,7 @@ def test_after_a_failure_what_runs_is_kept_and_nothing_begins(tmp_path):
     assert launcher.did[-1] == "kept evaluation"
     assert "✗  2/4 check" in stream.getvalue()
     assert "✓  3/4 evaluation" in stream.getvalue()
+    assert "check: row 3 is wrong\nevaluation: runs to its end, and is kept.\n" in stream.getvalue()
 
 
 @pytest.mark.usefixtures("forks")
