@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from components.base.process import end_with_parent
+
 _SAMPLE_SECONDS = 0.05
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -127,6 +129,7 @@ class _Peak(threading.Thread):
 
 def main() -> None:
     """Calls the function in the fresh process and writes the answer."""
+    end_with_parent()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     answer, function, arguments = sys.argv[1:]
     module, name = function.rsplit(".", 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from benchmarks import measured
@@ -47,3 +50,27 @@ def fails() -> dict:
 def test_a_failed_call_shows_why():
     with pytest.raises(RuntimeError, match="too bad"):
         measured.call(f"{__name__}.fails")
+
+
+def note_and_sleep(file: str) -> dict:
+    pathlib.Path(file).write_text(str(os.getpid()))
+    time.sleep(60)
+    return {}
+
+
+def test_a_call_ends_with_the_process_that_made_it(tmp_path):
+    """A training of an hour that nobody waits for would keep a core from what is measured next."""
+    file = tmp_path / "process"
+    code = f"from benchmarks import measured; measured.call({f'{__name__}.note_and_sleep'!r}, "
+    caller = subprocess.Popen([sys.executable, "-c", f"{code}file={str(file)!r})"])
+    try:
+        deadline = time.monotonic() + 60
+        while not (file.exists() and file.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        called = psutil.Process(int(file.read_text()))
+        caller.kill()
+        assert psutil.wait_procs([called], timeout=30)[1] == []
+    finally:
+        caller.kill()
+        caller.wait()
