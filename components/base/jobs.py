@@ -15,7 +15,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 import grpc
@@ -35,6 +35,7 @@ from components.base.errors import DenoiseError, RunError, UsageError
 JOB_FILE = "job.json"
 """Names the job that a step waits for, in the step's folder."""
 
+_View = TypeVar("_View", bound=PipelineOptions)
 _LOGGER = logging.getLogger(__name__)
 _ANSWER_SECONDS = 10.0
 """Limit for a job server's answer."""
@@ -78,6 +79,21 @@ class BeamExecutor(base_beam_executor.BaseBeamExecutor):
         return running(self._beam_pipeline_args, os.path.join(folder, JOB_FILE))
 
 
+class _Options(PipelineOptions):
+    """Beam's options, which make each view of themselves once.
+
+    Beam looks at them 100 to 500 times in a step, and each time makes a parser and parses its flags
+    anew, in a millisecond. A view holds no values of its own, so one is like another.
+    """
+
+    def view_as(self, cls: type[_View]) -> _View:
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        view: _View = views[cls]
+        return view
+
+
 @contextlib.contextmanager
 def running(args: Sequence[str], record: str | None = None) -> Iterator[beam.Pipeline]:
     """A pipeline that runs to its end when the block is left.
@@ -94,7 +110,7 @@ def running(args: Sequence[str], record: str | None = None) -> Iterator[beam.Pip
       DenoiseError: what a worker raised, with the same message as in this process.
       RunError: another exception in a worker, or a worker was lost.
     """
-    options = PipelineOptions(list(args))
+    options = _Options(list(args))
     endpoint = options.view_as(PortableOptions).job_endpoint
     if endpoint == "embed":
         endpoint = None

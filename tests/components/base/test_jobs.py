@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import http.server
 import json
 import os
+import pickle
 import signal
 import socket
 import threading
 import time
+from collections import Counter
 
 import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    TypeOptions,
+)
 from apache_beam.portability.api import beam_job_api_pb2
 
 from components.base import jobs, shards
@@ -264,3 +274,42 @@ def test_a_step_in_this_process_leaves_no_record(tmp_path):
     run(LOCAL, str, "element", str(record))
     with contextlib.suppress(FileNotFoundError):
         assert not os.listdir(record.parent)
+
+
+FLAGS = ["--direct_num_workers=3", "--job_endpoint=embed", "--experiments=one"]
+
+
+def test_options_are_seen_alike_in_every_view_and_read_by_each_but_once(monkeypatch):
+    options = jobs._Options(FLAGS)
+    direct = options.view_as(DirectOptions)
+    assert direct.direct_num_workers == 3
+    direct.direct_num_workers = 7
+    assert options.view_as(PortableOptions).view_as(DirectOptions).direct_num_workers == 7
+    copied = copy.deepcopy(options)
+    copied.view_as(DirectOptions).direct_num_workers = 5
+    copied.view_as(DebugOptions).experiments.append("two")
+    assert direct.direct_num_workers == 7
+    assert options.view_as(DebugOptions).experiments == ["one"]
+    assert copied.get_all_options() == {
+        **PipelineOptions(FLAGS).get_all_options(),
+        "direct_num_workers": 5,
+        "experiments": ["one", "two"],
+    }
+    assert pickle.loads(pickle.dumps(copied)).get_all_options() == copied.get_all_options()
+    monkeypatch.setattr(PipelineOptions, "__init__", None)
+    assert options.view_as(DirectOptions) is direct
+
+
+def test_a_pipeline_reads_its_flags_once_for_each_view(monkeypatch):
+    parsed = Counter()
+    parse = PipelineOptions.__init__
+
+    def counted(self, *arguments, **others):
+        parsed[type(self)] += 1
+        parse(self, *arguments, **others)
+
+    monkeypatch.setattr(PipelineOptions, "__init__", counted)
+    with jobs.running([]) as pipeline:
+        for number in range(20):
+            _ = pipeline | str(number) >> beam.Create([number]) | f"map {number}" >> beam.Map(str)
+    assert parsed[TypeOptions] <= 3
