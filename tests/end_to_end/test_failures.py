@@ -132,10 +132,14 @@ def test_a_step_that_a_signal_ends_is_named(fresh):
 
 
 CHECK_DIES = """
-import os, signal, types
+import os, pathlib, signal, sys, time, types
 from components.serving_check import component
-kill = lambda *arguments, **others: os.kill(os.getpid(), signal.SIGKILL)
-component.subprocess = types.SimpleNamespace(run=kill)
+workspace = pathlib.Path(sys.argv[sys.argv.index("--workspace") + 1])
+def die(*arguments, **others):
+    while not list(workspace.glob("pipeline_root/QualityEvaluator/*/*")):
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGKILL)
+component.subprocess = types.SimpleNamespace(run=die)
 from pipeline.cli import main
 main()
 """
@@ -148,6 +152,7 @@ def test_what_ran_beside_a_step_that_died_is_kept(fresh):
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400)
     assert done.returncode == 1
     assert "ServingCheck: its process was ended by SIGKILL" in done.stderr
+    assert "QualityEvaluator: runs to its end, and is kept." in done.stderr
     states = _states(fresh)
     assert (states["ServingCheck"], states["QualityEvaluator"]) == ("failed", "done")
     assert "AtomicPusher" not in states
