@@ -106,6 +106,13 @@ def test_a_byte_that_the_disk_changed_is_found_when_a_step_fails(fresh):
     assert _states(fresh)["CsvIngestion"] == "done"
 
 
+def _run_by(code: str, denoise: Denoise) -> subprocess.CompletedProcess:
+    """A run by a program that changes something before."""
+    command = denoise.run_command()
+    command[1:3] = ["-c", code]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400)
+
+
 DIES = """
 import os, signal, sys
 from components.training import trainer
@@ -118,9 +125,7 @@ main()
 @pytest.mark.ci
 def test_a_step_that_a_signal_ends_is_named(fresh):
     """As on a CPU that does not run an instruction that it lists."""
-    command = fresh.run_command()
-    command[1:3] = ["-c", DIES]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400)
+    done = _run_by(DIES, fresh)
     assert done.returncode == 1
     assert "Trainer: its process was ended by SIGILL" in done.stderr
     assert "training.precision=float32" in done.stderr
@@ -147,9 +152,7 @@ main()
 
 @pytest.mark.ci
 def test_what_ran_beside_a_step_that_died_is_kept(fresh):
-    command = fresh.run_command()
-    command[1:3] = ["-c", CHECK_DIES]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400)
+    done = _run_by(CHECK_DIES, fresh)
     assert done.returncode == 1
     assert "ServingCheck: its process was ended by SIGKILL" in done.stderr
     assert "QualityEvaluator: runs to its end, and is kept." in done.stderr
