@@ -14,6 +14,7 @@ from components.report import inputs
 from components.report.page import with_run
 from components.report.result import BEFORE_AFTER_FILE, FIGURES_FOLDER, REPORT_FILE, StepTime
 from pipeline.history.lineage import Lineage, Steps
+from pipeline.history.summary import step_times
 from pipeline.workspace import Workspace
 
 
@@ -119,14 +120,5 @@ def remake(workspace: Workspace, run: str, steps: Steps) -> pathlib.Path:
             parameters["data_folder"],
             report,
         )
-        first = min(step.started for step in steps)
-        times = [
-            StepTime(
-                name=step.component,
-                state=step.state,
-                began=step.started - first,
-                seconds=step.ended - step.started,
-            )
-            for step in steps
-        ]
-        return publish(report, workspace, run, times)
+        times = {step.component: (step.started, step.ended - step.started) for step in steps}
+        return publish(report, workspace, run, step_times(steps, times))

@@ -82,7 +82,13 @@ def _rows(table: dict[tuple[str, str], dict[str, float]]) -> list[Metrics]:
     ]
 
 
-def _times(steps: Steps, times: dict[str, tuple[float, float]]) -> list[StepTime]:
+def step_times(steps: Steps, times: dict[str, tuple[float, float]]) -> list[StepTime]:
+    """When the steps of a run began, and how long they took.
+
+    Args:
+      steps: The run's executions, in the order to tell them in.
+      times: By component: when it began, Unix time, and its seconds; of others it counts as none.
+    """
     spans = [times.get(step.component, (step.started, 0.0)) for step in steps]
     first = min((began for began, _ in spans), default=0.0)
     return [
@@ -126,7 +132,7 @@ def collect(
         started=datetime.datetime.fromtimestamp(started, datetime.timezone.utc).isoformat(),
         seconds=time.time() - started,
         settings=settings,
-        steps=_times(steps, times),
+        steps=step_times(steps, times),
     )
     if examples := steps.output(STEPS, "examples"):
         summary.data = read_summary(examples.uri).model_dump(mode="json")

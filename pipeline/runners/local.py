@@ -14,7 +14,7 @@ import datetime
 import gc
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import IO, Any
 
 from components.base import child, code, libraries, plugins, unfinished
@@ -225,10 +225,20 @@ class _Launcher:
         times: dict[str, tuple[float, float]] = {}
         failures: list[DenoiseError] = []
         waiting = dict(self.nodes)
-        running: dict[child.Beside[None], tuple[str, display.Step, float]] = {}
+        running: dict[child.Beside[None], tuple[str, display.Step]] = {}
 
-        def noted(name: str, shown: display.Step) -> contextlib.AbstractContextManager[None]:
-            return self._noted(name, shown, [each for each, _, _ in running.values()], failures)
+        @contextlib.contextmanager
+        def noted(name: str, shown: display.Step) -> Iterator[None]:
+            try:
+                yield
+            except Exception as error:
+                shown.finish("failed")
+                failure = explained(name, error, str(self._root))
+                failure.__cause__ = error
+                failures.append(failure)
+                if running:
+                    others = ", ".join(other for other, _ in running.values())
+                    shown.say(f"{failure}\n{others}: runs to its end, and is kept.")
 
         def ready() -> Iterator[str]:
             for name, node in list(waiting.items()):
@@ -242,14 +252,14 @@ class _Launcher:
                 for name in ready():
                     node, shown = waiting.pop(name), steps.start(name)
                     with noted(name, shown):
-                        running[self._launch(node, shown)] = name, shown, time.time()
+                        running[self._launch(node, shown)] = name, shown
                 if running:
                     called = child.first(running)
-                    name, shown, began = running.pop(called)
+                    name, shown = running.pop(called)
                     with noted(name, shown):
                         called.answer()
-                        self._keep(name)
-                        times[name] = began, shown.finish(self.steps.latest(name).state)
+                        seconds = shown.finish(self._keep(name))
+                        times[name] = time.time() - seconds, seconds
         except BaseException as stopped:
             for called in running:
                 called.end()
@@ -261,20 +271,6 @@ class _Launcher:
             self._cancel_left()
             self._lineage.close_interrupted()
         return times, failures
-
-    @contextlib.contextmanager
-    def _noted(
-        self, name: str, shown: display.Step, others: Sequence[str], failures: list[DenoiseError]
-    ) -> Iterator[None]:
-        """Takes what is raised for the failure of a node, and says it at once where others run."""
-        try:
-            yield
-        except Exception as error:
-            shown.finish("failed")
-            failures.append(explained(name, error, str(self._root)))
-            failures[-1].__cause__ = error
-            if others:
-                shown.say(f"{failures[-1]}\n{', '.join(others)}: runs to its end, and is kept.")
 
     def _launch(self, node: Any, shown: display.Step) -> child.Beside[None]:
         """Launches one node beside this process."""
@@ -295,10 +291,12 @@ class _Launcher:
         )
         return child.Beside(_launch, name, step, str(self._root), tell=shown.hear)
 
-    def _keep(self, name: str) -> None:
-        """Notes what a node wrote, now that it is published."""
-        outputs.note_sizes(self._pipeline_root, Steps([self.steps.latest(name)]))
+    def _keep(self, name: str) -> str:
+        """Notes what a node wrote, now that it is published; returns the node's state."""
+        step = self.steps.latest(name)
+        outputs.note_sizes(self._pipeline_root, Steps([step]))
         unfinished.forget(self._pipeline_root / name)
+        return step.state
 
     def _resolve(self, node: Any) -> None:
         """Fills in what depends on earlier runs, so that the cache knows when it changed."""
